@@ -1,0 +1,1 @@
+"""Chooses and runs the fast path for tensors, and says why."""

@@ -1,0 +1,1 @@
+"""What an effect is, described once: its clips, typed parameters and contexts."""

@@ -1,0 +1,1 @@
+"""Movies and image sequences in and out, planar and at full bit depth."""

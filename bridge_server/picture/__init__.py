@@ -1,0 +1,1 @@
+"""The picture pipeline: plate to luma, chroma to full size, luma joined untouched."""

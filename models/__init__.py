@@ -1,0 +1,1 @@
+"""Colorization networks and how they carry color through a shot."""

@@ -1,0 +1,1 @@
+"""ColorMNet (ECCV 2024): memory-based exemplar video colorization."""
