@@ -1,1 +1,1 @@
-"""What runs inside hosts: the wire protocol, the client and the host plugins (Python 3.9, msgpack only)."""
+"""What runs inside hosts: wire protocol, client, plugins (Python 3.9, msgpack only)."""

@@ -1,4 +1,4 @@
-"""Sizes: padding to a network's multiples and undoing it. Resolution is height, width throughout."""
+"""Sizes: padding to a network's multiples and undoing it; height always before width."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading weights: tensors only, strict, with a message that lists what is missing or unexpected."""
+"""Loading weights: tensors only, strict, naming whatever is missing or unexpected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared test set-up: fixed seeds, markers that follow the hardware, one thread per test process."""
+"""Shared test set-up: passive OpenMP waits, markers that follow the hardware."""
 
 from __future__ import annotations
 
