@@ -1,0 +1,1 @@
+"""The wire protocol, in one place; docs/protocol.md is its text."""
