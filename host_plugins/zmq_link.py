@@ -1,4 +1,4 @@
-"""The link on pyzmq, for processes that have it: the same two DEALER sockets, zero-copy both ways."""
+"""The link on pyzmq, for processes that have it: two DEALER sockets, zero-copy both ways."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class ZmqLink:
         self._poller = zmq.Poller()
         self._poller.register(self._wakee, zmq.POLLIN)
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._monitors: list[zmq.Socket[bytes]] = []
         try:
             for channel in CHANNELS:
                 _require_listener(endpoints[channel])
@@ -49,6 +50,9 @@ class ZmqLink:
 
     def poll(self, timeout_s: float) -> list[tuple[str, list[Bytes]]]:
         ready = dict(self._poller.poll(int(timeout_s * 1000)))
+        for monitor in self._monitors:
+            if monitor in ready:
+                raise BridgeError("disconnected", "the server closed its socket")
         if self._wakee.fileno() in ready:
             self._drain()
         arrived: list[tuple[str, list[Bytes]]] = []
@@ -63,6 +67,7 @@ class ZmqLink:
 
     def close(self) -> None:
         for sock in self._sockets.values():
+            sock.disable_monitor()
             sock.close(linger=0)
         self._waker.close()
         self._wakee.close()
@@ -73,6 +78,12 @@ class ZmqLink:
         sock.linger = 0
         sock.maxmsgsize = MAX_DATA_PART_BYTES
         sock.handshake_ivl = int(CONNECT_TIMEOUT_S * 1000)
+        sock.reconnect_ivl = (
+            -1
+        )  # a new connection is a new handshake, which is the client's to make
+        monitor = sock.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._monitors.append(monitor)
+        self._poller.register(monitor, zmq.POLLIN)
         sock.connect(endpoint)
         self._poller.register(sock, zmq.POLLIN)
         return sock
