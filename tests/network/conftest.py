@@ -1,0 +1,8 @@
+"""Lets tests of networks import the helpers beside them, such as fill_weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
