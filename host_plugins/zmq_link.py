@@ -78,9 +78,7 @@ class ZmqLink:
         sock.linger = 0
         sock.maxmsgsize = MAX_DATA_PART_BYTES
         sock.handshake_ivl = int(CONNECT_TIMEOUT_S * 1000)
-        sock.reconnect_ivl = (
-            -1
-        )  # a new connection is a new handshake, which is the client's to make
+        sock.reconnect_ivl = -1  # only a new handshake makes a new connection
         monitor = sock.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._monitors.append(monitor)
         self._poller.register(monitor, zmq.POLLIN)
