@@ -27,6 +27,9 @@ from host_plugins.wire.errors import BridgeError
 from host_plugins.wire.framing import decode, encode
 from host_plugins.wire.version import PROTOCOL_MAJOR, PROTOCOL_MINOR
 
+#: where one request waits for the answering message, or for the error in its place
+Answers = queue.SimpleQueue[Union[m.Message, BridgeError]]
+
 PING_S = 1.0
 SILENCE_S = 10.0
 HANDSHAKE_S = 5.0
@@ -62,7 +65,7 @@ class Connection:
         self._transport = transport
         self._retry_for_s = retry_for_s
         self._outbox: deque[tuple[str, list[Bytes]]] = deque()
-        self._waiting: dict[int, queue.SimpleQueue[Union[m.Message, BridgeError]]] = {}
+        self._waiting: dict[int, tuple[Answers, Optional[queue.SimpleQueue[Any]]]] = {}
         self._inboxes: dict[bytes, queue.SimpleQueue[Union[m.Message, Lost, Restored]]] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -76,15 +79,22 @@ class Connection:
 
     # --- from any thread ---
 
-    def request(self, message: m.Message, *, timeout_s: float = REQUEST_S) -> m.Message:
+    def request(
+        self,
+        message: m.Message,
+        *,
+        timeout_s: float = REQUEST_S,
+        inbox: Optional[queue.SimpleQueue[Any]] = None,
+    ) -> m.Message:
         """Send a message whose `request` is `number()` and wait for its answer.
 
+        inbox: gets all that follows for the session that the answer names, from the first message.
         Raises the server's error, `disconnected`, or `timeout`.
         """
         number: int = getattr(message, "request")  # noqa: B009 (not every message has one)
-        answers: queue.SimpleQueue[Union[m.Message, BridgeError]] = queue.SimpleQueue()
+        answers: Answers = queue.SimpleQueue()
         with self._lock:
-            self._waiting[number] = answers
+            self._waiting[number] = (answers, inbox)
         try:
             self.send(CTL, message)
             answer = answers.get(timeout=timeout_s)
@@ -112,11 +122,6 @@ class Connection:
         if link is not None:
             with suppress(OSError):
                 link.wake()
-
-    def listen(self, session: bytes, inbox: queue.SimpleQueue[Any]) -> None:
-        """Messages of this session go to this inbox from now on."""
-        with self._lock:
-            self._inboxes[session] = inbox
 
     def forget(self, session: bytes) -> None:
         with self._lock:
@@ -177,9 +182,11 @@ class Connection:
         session = getattr(message, "session", None)
         with self._lock:
             waiting = self._waiting.get(number) if number else None
+            if waiting is not None and waiting[1] is not None and session is not None:
+                self._inboxes[session] = waiting[1]
             inbox = self._inboxes.get(session) if session else None
         if waiting is not None:
-            waiting.put(message.exception() if isinstance(message, m.Error) else message)
+            waiting[0].put(message.exception() if isinstance(message, m.Error) else message)
         elif inbox is not None:
             inbox.put(message)
         elif isinstance(message, m.Bye):
@@ -192,7 +199,7 @@ class Connection:
         self._outbox.clear()
         with self._lock:
             waiting = list(self._waiting.values())
-        for answers in waiting:
+        for answers, _ in waiting:
             answers.put(BridgeError("disconnected", error.message, retry=True))
         self._tell_all(Lost(error, final=False))
         deadline = time.monotonic() + self._retry_for_s

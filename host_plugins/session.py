@@ -202,12 +202,11 @@ class Session:
             self._request.job,
             request=self._connection.number(),
         )
-        opened = self._connection.request(request)
+        opened = self._connection.request(request, inbox=self._inbox)
         assert isinstance(opened, m.Opened)
         if self._id:
             self._connection.forget(self._id)
         self._id = opened.session
-        self._connection.listen(self._id, self._inbox)
         self._epoch = opened.epoch
         self._start = opened.next_q
         self._grant(opened.credit)
@@ -334,7 +333,6 @@ class Session:
     def _resume(self) -> None:
         """On a new connection: go on where it was, or open again when the session is gone."""
         request = m.Resume(self._id, self._next_result, self._connection.number())
-        self._connection.listen(self._id, self._inbox)
         try:
             answer = self._connection.request(request)
         except BridgeError as error:
