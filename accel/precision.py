@@ -1,0 +1,112 @@
+"""Number formats of heavy layers per device, and what stays float32 whatever they are."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from accel.choice import Candidate, Choice, choose
+from accel.device import Facts
+
+STAYS_FP32 = (
+    "similarities and their top-k",
+    "softmax",
+    "norms of keys and features",
+    "sums of the window correlation",
+    "matching of Deep Exemplar",
+    "conversions of color, luma and the final join",
+)
+NAMES = ("auto", "fp32", "fp16", "bf16")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A number format for convolutions and matrix products.
+
+    channels_last: whether 4-D weights are laid out so that the format's fast kernels are reached.
+    """
+
+    name: str
+    dtype: torch.dtype
+    channels_last: bool
+
+
+FP32 = Precision("fp32", torch.float32, channels_last=False)
+FP16 = Precision("fp16", torch.float16, channels_last=True)
+BF16 = Precision("bf16", torch.bfloat16, channels_last=True)
+
+
+def choose_precision(facts: Facts, asked: str, *, auto: str) -> Choice[Facts, Precision]:
+    """asked: one of NAMES. auto: what auto means on this device (a preset knows).
+
+    Falls back to fp32, which every device has. Raises ValueError for another name.
+    """
+    if asked not in NAMES:
+        raise ValueError(f"precision: expected one of {', '.join(NAMES)}, got {asked!r}")
+    wanted = auto if asked == "auto" else asked
+    return choose("precision", [c for c in CANDIDATES if c.name in (wanted, "fp32")], facts)
+
+
+def from_use_fp16(use_fp16: bool | None, asked: str) -> str:
+    """The seed's switch in terms of ours: it speaks only where precision was left at auto."""
+    if use_fp16 is None or asked != "auto":
+        return asked
+    return "fp16" if use_fp16 else "fp32"
+
+
+def cast(network: nn.Module, precision: Precision, *, keep: tuple[str, ...] = ()) -> nn.Module:
+    """Convert a network in place, except the submodules that `keep` names (dotted).
+
+    Raises ValueError when a name in keep is no submodule. Integer buffers are left alone.
+    """
+    modules = dict(network.named_modules())
+    if unknown := [name for name in keep if name not in modules]:
+        raise ValueError(f"keep: expected names of submodules, got {', '.join(unknown)}")
+    kept = {id(part) for name in keep for part in modules[name].modules()}
+    for part in modules.values():
+        if id(part) in kept:
+            continue
+        for tensors in (part._parameters, part._buffers):
+            for tensor in tensors.values():
+                if tensor is not None and tensor.is_floating_point():
+                    tensor.data = tensor.data.to(precision.dtype)
+                    if precision.channels_last and tensor.ndim == 4:
+                        tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
+def full(device: torch.device | str) -> AbstractContextManager[None]:
+    """A block that no autocast reaches; its operands must be float32 themselves."""
+    return torch.autocast(torch.device(device).type, enabled=False)
+
+
+def _no_fp16(facts: Facts) -> tuple[str, ...]:
+    if facts.kind == "cpu" and "amx_fp16" not in facts.cpu_features:
+        return ("this processor has no fast fp16",)
+    if facts.capability is not None and facts.capability < (7, 0):
+        return (f"needs CUDA capability 7.0, found {_dotted(facts.capability)}",)
+    return ()
+
+
+def _no_bf16(facts: Facts) -> tuple[str, ...]:
+    if facts.kind == "cpu" and not facts.cpu_features & {"amx_bf16", "avx512_bf16"}:
+        return ("needs a processor with AMX or AVX512-bf16",)
+    if facts.kind == "mps":
+        return ("not tried on mps",)
+    if facts.capability is not None and facts.capability < (8, 0):
+        return (f"needs CUDA capability 8.0, found {_dotted(facts.capability)}",)
+    return ()
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"
+
+
+CANDIDATES: tuple[Candidate[Facts, Precision], ...] = (
+    Candidate("fp16", _no_fp16, lambda _: FP16, "rounding of 11 bits in the heavy layers"),
+    Candidate("bf16", _no_bf16, lambda _: BF16, "rounding of 8 bits in the heavy layers"),
+    Candidate("fp32", lambda _: (), lambda _: FP32),
+)

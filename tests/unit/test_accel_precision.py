@@ -1,0 +1,92 @@
+"""Number formats: what each invented device gets, and what a cast touches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from accel.device import Facts
+from accel.precision import BF16, FP32, cast, choose_precision, from_use_fp16, full
+
+
+def cuda(major: int, minor: int) -> Facts:
+    return Facts("cuda", "invented", 2**33, 2**33, "2.6", capability=(major, minor))
+
+
+def cpu(*features: str) -> Facts:
+    return Facts("cpu", "invented", 2**33, 2**33, "2.6", cpu_features=frozenset(features))
+
+
+@pytest.mark.parametrize(
+    ("facts", "asked", "effective"),
+    [
+        (cuda(6, 1), "fp16", "fp32"),
+        (cuda(7, 0), "fp16", "fp16"),
+        (cuda(7, 5), "bf16", "fp32"),
+        (cuda(8, 0), "bf16", "bf16"),
+        (cpu(), "bf16", "fp32"),
+        (cpu("avx512_bf16"), "bf16", "bf16"),
+        (cpu("amx_bf16"), "bf16", "bf16"),
+        (cpu("amx_bf16"), "fp16", "fp32"),
+        (cpu("amx_fp16"), "fp16", "fp16"),
+        (Facts("mps", "M2", 1, 1, "2.6"), "fp16", "fp16"),
+        (Facts("mps", "M2", 1, 1, "2.6"), "bf16", "fp32"),
+        (cuda(9, 0), "fp32", "fp32"),
+    ],
+)
+def test_a_device_gets_what_it_can_do(facts: Facts, asked: str, effective: str) -> None:
+    choice = choose_precision(facts, asked, auto="fp32")
+    assert choice.name == effective
+    assert (effective == asked) or choice.refusals[0].name == asked
+
+
+def test_auto_means_what_the_preset_says_and_falls_back_like_a_wish() -> None:
+    assert choose_precision(cuda(8, 0), "auto", auto="fp16").name == "fp16"
+    choice = choose_precision(cuda(6, 1), "auto", auto="fp16")
+    assert str(choice) == "precision: fp32 (fp16: needs CUDA capability 7.0, found 6.1)"
+
+
+def test_an_unknown_precision_is_an_error() -> None:
+    with pytest.raises(ValueError, match="expected one of auto, fp32, fp16, bf16, got 'int8'"):
+        choose_precision(cpu(), "int8", auto="fp32")
+
+
+@pytest.mark.parametrize(
+    ("use_fp16", "asked", "meant"),
+    [
+        (True, "auto", "fp16"),
+        (False, "auto", "fp32"),
+        (None, "auto", "auto"),
+        (True, "bf16", "bf16"),
+    ],
+)
+def test_use_fp16_speaks_only_where_precision_is_auto(
+    use_fp16: bool | None, asked: str, meant: str
+) -> None:
+    assert from_use_fp16(use_fp16, asked) == meant
+
+
+def test_a_cast_leaves_named_parts_and_counters_alone() -> None:
+    network = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3))
+    cast(network, BF16, keep=("2",))
+    assert network[0].weight.dtype is torch.bfloat16
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert network[1].running_mean.dtype is torch.bfloat16
+    assert network[1].num_batches_tracked.dtype is torch.int64
+    assert network[2].weight.dtype is torch.float32
+    cast(network, FP32)
+    assert network[0].weight.dtype is torch.float32
+
+
+def test_a_cast_refuses_a_name_that_is_no_part() -> None:
+    with pytest.raises(ValueError, match="keep: expected names of submodules, got nope"):
+        cast(nn.Sequential(nn.Conv2d(1, 1, 1)), BF16, keep=("nope",))
+
+
+def test_no_autocast_reaches_into_a_full_precision_block() -> None:
+    a = torch.ones(4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (a @ a).dtype is torch.bfloat16
+        with full("cpu"):
+            assert (a @ a).dtype is torch.float32
