@@ -1,0 +1,206 @@
+"""Movies out: frames are encoded under a temporary name; audio, timecode and tags come along."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from bridge_server.media.deliver import CODECS, Deliver, choose_codec, losses, movie_coding
+from bridge_server.media.frame import Coding, PlateFrame, PlateInfo, YcbcrCoding
+from bridge_server.media.movie_in import opened
+from bridge_server.media.pixel_formats import MATRIX_TAGS, av_frame, pixel_format
+from host_plugins.wire.errors import BridgeError
+
+
+class MovieOutput:
+    """Encodes frames in the order of the calls; one thread at a time.
+
+    target: the coding that written frames must have. notes: statements for the job record.
+    """
+
+    def __init__(self, path: Path, info: PlateInfo, deliver: Deliver) -> None:
+        """Open the encoder. Raises BridgeError unsupported_format, output_not_writable."""
+        name = choose_codec(path, info, deliver)
+        codec = CODECS[name]
+        self.path = path
+        self.target: Coding = movie_coding(name, info, deliver)
+        self._info = info
+        self._rate = info.rate or Fraction(24)
+        self._temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+        self._count = 0
+        self._first_pts: int | None = None
+        self._end = Fraction(0)
+        notes = list(losses(self.target, info, deliver, name))
+        if info.rate is None:
+            notes.append("the plate has no frame rate; 24 is written")
+        options = dict(codec.options)
+        if name in ("h264", "hevc"):
+            options["crf"] = str(deliver.quality)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._container: Any = av.open(str(self._temporary), "w")
+            self._stream = self._container.add_stream(codec.encoder, self._rate, options)
+            self._describe(info)
+        except (av.error.FFmpegError, OSError, ValueError) as problem:
+            raise _unwritable(path, problem) from problem
+        for key, value in deliver.metadata.items():
+            self._container.metadata[key] = value
+        self._audio = self._open_audio(notes) if info.audio and deliver.audio else None
+        self.notes = tuple(notes)
+
+    def write(self, frame: PlateFrame) -> None:
+        """Encode the next frame. Raises BridgeError disk_full, output_not_writable.
+
+        Raises ValueError when its coding is not `target`.
+        """
+        if frame.picture.coding != self.target:
+            raise ValueError(f"expected frames in {self.target}, got {frame.picture.coding}")
+        picture = av_frame(frame.picture)
+        wanted = self._stream.codec_context.pix_fmt
+        if picture.format.name != wanted:
+            picture = picture.reformat(format=wanted)
+        context = self._stream.codec_context
+        picture.pts, picture.time_base = self._time(frame), context.time_base
+        picture.color_range = context.color_range
+        self._count += 1
+        self._end = (picture.pts + 1) * picture.time_base
+        try:
+            self._mux(self._stream.encode(picture))
+            self._mux_audio(self._end)
+        except (av.error.FFmpegError, OSError) as problem:
+            raise _unwritable(self.path, problem) from problem
+
+    def finish(self) -> list[Path]:
+        """Finalize what was written and give it its name; also right after a cancel.
+
+        Returns the files made: none when no frame was written.
+        """
+        if not self._count:
+            self.abort()
+            return []
+        try:
+            self._mux(self._stream.encode(None))
+            self._mux_audio(self._end)
+            self._close()
+            self._temporary.replace(self.path)
+        except (av.error.FFmpegError, OSError) as problem:
+            raise _unwritable(self.path, problem) from problem
+        return [self.path]
+
+    def abort(self) -> None:
+        """Drop everything that was written."""
+        with suppress(av.error.FFmpegError, OSError):
+            self._close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _describe(self, info: PlateInfo) -> None:
+        context = self._stream.codec_context
+        context.height, context.width = info.height, info.width
+        alpha = any(name.lower() in ("a", "alpha") for name in info.channels)
+        name = pixel_format(self.target, alpha=alpha)
+        #: FFV1 keeps 8-bit RGB only in packed order.
+        context.pix_fmt = {"gbrp": "bgr0", "gbrap": "bgra"}.get(name, name)
+        context.sample_aspect_ratio = info.pixel_aspect
+        context.thread_type = "AUTO"
+        if not info.constant_rate and self.path.suffix.lower() != ".mxf":
+            context.time_base = Fraction(1, 90000)
+        else:
+            context.time_base = 1 / self._rate
+        tags = info.tags
+        if isinstance(self.target, YcbcrCoding):
+            context.color_range = 2 if self.target.full_range else 1
+            context.colorspace = (
+                tags.matrix if tags.matrix not in (0, 2) else (MATRIX_TAGS[self.target.matrix])
+            )
+            context.color_primaries = (
+                tags.primaries if tags.primaries != 2 else (MATRIX_TAGS[self.target.matrix])
+            )
+            context.color_trc = tags.transfer if tags.transfer != 2 else 1
+        if info.timecode:
+            self._stream.metadata["timecode"] = info.timecode
+
+    def _time(self, frame: PlateFrame) -> int:
+        context = self._stream.codec_context
+        ticks: Fraction
+        if context.time_base == 1 / self._rate or frame.pts is None or frame.time_base is None:
+            ticks = self._count / self._rate / context.time_base
+            return round(ticks)
+        if self._first_pts is None:
+            self._first_pts = frame.pts
+        ticks = (frame.pts - self._first_pts) * frame.time_base / context.time_base
+        return round(ticks)
+
+    def _mux(self, packets: Any) -> None:
+        for packet in packets:
+            packet.stream = self._stream
+            self._container.mux(packet)
+
+    def _open_audio(self, notes: list[str]) -> Iterator[tuple[Fraction, Any]] | None:
+        frames = self._info.frames
+        if len(frames) != frames[-1] - frames[0] + 1 or not self._info.constant_rate:
+            notes.append("audio is left out: the frames chosen are not one unbroken run")
+            return None
+        copies = {}
+        with opened(Path(self._info.path)) as source:
+            for stream in source.streams.audio:
+                if stream.codec_context.name in self._container.supported_codecs:
+                    copies[stream.index] = self._container.add_stream_from_template(stream)
+                else:
+                    notes.append(
+                        f"audio left out: {stream.codec_context.name} does not fit"
+                        f" {self.path.suffix}"
+                    )
+        start = frames[0] / self._rate
+        return _audio_packets(Path(self._info.path), copies, start) if copies else None
+
+    def _mux_audio(self, until: Fraction) -> None:
+        """Copy audio packets that start before `until` seconds of the output."""
+        while self._audio is not None:
+            waiting = getattr(self, "_waiting", None) or next(self._audio, None)
+            self._waiting: tuple[Fraction, Any] | None = waiting
+            if waiting is None:
+                self._audio = None
+            elif waiting[0] >= until:
+                return
+            else:
+                self._container.mux(waiting[1])
+                self._waiting = None
+
+    def _close(self) -> None:
+        if self._audio is not None:
+            close = getattr(self._audio, "close", None)
+            if close:
+                close()
+            self._audio = None
+        self._container.close()
+
+
+def _audio_packets(
+    path: Path, copies: dict[int, Any], start: Fraction
+) -> Iterator[tuple[Fraction, Any]]:
+    """(seconds in the output, packet) of the audio from `start` seconds of the source on."""
+    with opened(path) as source:
+        streams = [source.streams[index] for index in copies]
+        for packet in source.demux(streams):
+            if packet.pts is None or packet.time_base is None:
+                continue
+            seconds = packet.pts * packet.time_base - start
+            if seconds < 0:
+                continue
+            shift = round(start / packet.time_base)
+            packet.pts -= shift
+            packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+            packet.stream = copies[packet.stream.index]
+            yield seconds, packet
+
+
+def _unwritable(path: Path, problem: Exception) -> BridgeError:
+    full = getattr(problem, "errno", None) == errno.ENOSPC
+    code = "disk_full" if full else "output_not_writable"
+    return BridgeError(code, f"Cannot write {path}: {problem}.")

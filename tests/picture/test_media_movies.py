@@ -1,0 +1,231 @@
+"""Movies in and out keep codes, sound, timecode, rate, tags and pixel aspect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from bridge_server.media import Deliver, open_output, open_plate
+from bridge_server.media.frame import PlateFrame, YcbcrCoding, YcbcrPicture
+from host_plugins.wire.errors import BridgeError
+
+INTRA = {"g": "1"}
+
+
+def copy(plate_path: Path, out_path: Path, deliver: Deliver | None = None, frames=None):
+    plate = open_plate(plate_path, frames)
+    output = open_output(out_path, plate.info, deliver)
+    for frame in plate:
+        output.write(recoded(frame, output.target))
+    output.finish()
+    return output
+
+
+def recoded(frame: PlateFrame, target: YcbcrCoding) -> PlateFrame:
+    """The frame with its Y codes and neutral chroma in another coding of at least its depth."""
+    picture = frame.picture
+    assert isinstance(picture, YcbcrPicture)
+    y = picture.y.astype(target.dtype) << (target.bits - picture.coding.bits)
+    size = target.chroma_size(*picture.size)
+    flat = np.full(size, target.neutral, target.dtype)
+    alpha = np.full(picture.size, (1 << target.bits) - 1, target.dtype) if target.alpha else None
+    return replace(frame, picture=YcbcrPicture(y, flat, flat, alpha, target))
+
+
+@pytest.mark.parametrize(
+    "pix_fmt",
+    ["yuv420p", "yuv422p10le", "yuv444p12le", "yuv444p16le", "yuva444p10le", "gray10le", "gray"],
+)
+@pytest.mark.parametrize("size", [(48, 64), (17, 31), (1, 1)])
+def test_decoded_planes_are_the_codes_that_were_encoded(tmp_path, make_movie, pix_fmt, size):
+    path = tmp_path / "plate.mkv"
+    planes = make_movie(path, "ffv1", pix_fmt, size=size, count=2)
+    for frame, expected in zip(open_plate(path), planes, strict=True):
+        picture = frame.picture
+        found = [p for p in (picture.y, picture.cb, picture.cr, picture.alpha) if p is not None]
+        assert len(found) == len(expected)
+        for plane, codes in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(plane, codes)
+
+
+@pytest.mark.parametrize("pix_fmt", ["bgr0", "gbrp10le", "gbrp16le"])
+def test_rgb_movies_come_back_bit_for_bit(tmp_path, make_movie, pix_fmt):
+    path, copied = tmp_path / "plate.mkv", tmp_path / "out.mkv"
+    if pix_fmt == "bgr0":
+        pixels = np.random.default_rng(3).integers(0, 256, (18, 30, 3), np.uint8)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1", 24)
+            stream.width, stream.height, stream.pix_fmt = 30, 18, "bgr0"
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="bgr0")
+            frame.pts, frame.time_base = 0, Fraction(1, 24)
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    else:
+        make_movie(path, "ffv1", pix_fmt, count=2)
+    plate = open_plate(path)
+    output = open_output(copied, plate.info)
+    frames = list(plate)
+    for frame in frames:
+        output.write(frame)
+    output.finish()
+    if pix_fmt == "bgr0":
+        np.testing.assert_array_equal(frames[0].picture.pixels, pixels)
+    for before, after in zip(frames, open_plate(copied), strict=True):
+        np.testing.assert_array_equal(before.picture.pixels, after.picture.pixels)
+
+
+def test_ffv1_keeps_the_y_plane_bit_for_bit_after_encoding(tmp_path, make_movie):
+    planes = make_movie(tmp_path / "plate.mkv", "ffv1", "yuv422p10le")
+    copy(tmp_path / "plate.mkv", tmp_path / "out.mkv")
+    for frame, expected in zip(open_plate(tmp_path / "out.mkv"), planes, strict=True):
+        np.testing.assert_array_equal(frame.picture.y, expected[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("prores_422_hq", ".mov"), ("prores_422_hq", ".mxf"), ("prores_4444", ".mov"),
+        ("dnxhr_hqx", ".mov"), ("dnxhr_hqx", ".mxf"), ("dnxhr_444", ".mxf"), ("h264", ".mp4"),
+        ("h264", ".mov"), ("hevc", ".mp4"),
+    ],
+)  # fmt: skip
+def test_every_codec_writes_a_playable_movie_of_the_same_size_and_length(
+    tmp_path, make_movie, name, suffix
+):
+    make_movie(tmp_path / "plate.mkv", "ffv1", "yuv420p", size=(130, 258))
+    copy(tmp_path / "plate.mkv", tmp_path / f"out{suffix}", Deliver(codec=name))
+    made = open_plate(tmp_path / f"out{suffix}")
+    assert (made.info.height, made.info.width) == (130, 258)
+    assert len(list(made)) == 5 == len(made.info.frames)
+    assert made.info.rate == 24
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_lossless_h264_keeps_the_y_plane_too(tmp_path, make_movie):
+    planes = make_movie(tmp_path / "plate.mkv", "ffv1", "yuv420p")
+    deliver = Deliver(codec="h264", quality=0)
+    output = copy(tmp_path / "plate.mkv", tmp_path / "out.mp4", deliver)
+    assert not any("lossy" in note for note in output.notes)
+    for frame, expected in zip(open_plate(tmp_path / "out.mp4"), planes, strict=True):
+        np.testing.assert_array_equal(frame.picture.y, expected[0])
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mxf"])
+def test_sound_timecode_rate_tags_and_pixel_aspect_come_along(tmp_path, make_movie, suffix):
+    path, out = tmp_path / "plate.mov", tmp_path / f"out{suffix}"
+    rate = Fraction(30000, 1001)
+    make_movie(
+        path, "prores_ks", "yuv422p10le", rate=rate, timecode="01:00:59;28", audio="pcm_s16le",
+        tags=(9, 1, 9, 1), aspect=Fraction(4, 3), options={"profile": "hq"},
+    )  # fmt: skip
+    plate = open_plate(path)
+    assert plate.info.timecode == "01:00:59;28"
+    assert [frame.timecode for frame in plate][2] == "01:01:00;02"
+    copy(path, out)
+    made = open_plate(out).info
+    assert made.rate == rate
+    assert made.timecode == "01:00:59;28"
+    assert made.audio
+    assert made.pixel_aspect == Fraction(4, 3)
+    assert (made.tags.primaries, made.tags.matrix) == (9, 9)
+    assert sound(out).tobytes().startswith(sound(path).tobytes()[:4000])
+
+
+def test_a_range_of_a_movie_starts_its_timecode_and_sound_there(tmp_path, make_movie):
+    path, out = tmp_path / "plate.mov", tmp_path / "out.mov"
+    make_movie(path, "prores_ks", "yuv422p10le", timecode="10:00:00:00", audio="pcm_s16le", count=8)
+    copy(path, out, frames="3-6")
+    made = open_plate(out)
+    assert made.info.timecode == "10:00:00:03"
+    assert len(made.info.frames) == 4
+    samples = sound(out).ravel()
+    assert 102 <= samples[0] <= 103
+    assert samples[-1] <= 107
+
+
+def test_every_second_frame_has_no_sound_and_says_so(tmp_path, make_movie):
+    path = tmp_path / "plate.mov"
+    make_movie(path, "prores_ks", "yuv422p10le", audio="pcm_s16le", count=6)
+    output = copy(path, tmp_path / "out.mov", frames="0-5x2")
+    assert any("audio" in note for note in output.notes)
+    assert not open_plate(tmp_path / "out.mov").info.audio
+
+
+def test_one_frame_is_found_by_its_number_behind_a_seek(tmp_path, make_movie):
+    path = tmp_path / "plate.mp4"
+    options = {"qp": "0", "g": "10", "bf": "2"}
+    planes = make_movie(path, "libx264", "yuv420p", count=60, options=options)
+    plate = open_plate(path)
+    for index in (0, 29, 47, 59):
+        np.testing.assert_array_equal(plate.read(index).picture.y, planes[index][0])
+    some = [frame.index for frame in open_plate(path, "31-40x3")]
+    assert some == [31, 34, 37, 40]
+
+
+def test_interlaced_movies_are_refused_with_advice(tmp_path, make_movie):
+    path = tmp_path / "plate.mov"
+    make_movie(path, "prores_ks", "yuv422p10le", options={"flags": "+ildct+ilme"}, field_order="tt")
+    with pytest.raises(BridgeError, match="interlaced") as refused:
+        open_plate(path)
+    assert refused.value.code == "interlaced"
+    assert "De-interlace" in refused.value.hint
+
+
+def test_a_cancelled_movie_plays_up_to_its_last_frame(tmp_path, make_movie):
+    make_movie(tmp_path / "plate.mkv", "ffv1", "yuv422p10le")
+    plate = open_plate(tmp_path / "plate.mkv")
+    output = open_output(tmp_path / "out.mov", plate.info)
+    for frame in plate:
+        if frame.index == 3:
+            break
+        output.write(recoded(frame, output.target))
+        assert not (tmp_path / "out.mov").exists()
+    assert output.finish() == [tmp_path / "out.mov"]
+    assert len(list(open_plate(tmp_path / "out.mov"))) == 3
+
+
+def test_an_aborted_movie_leaves_nothing_behind(tmp_path, make_movie):
+    make_movie(tmp_path / "plate.mkv", "ffv1", "yuv422p10le")
+    plate = open_plate(tmp_path / "plate.mkv")
+    output = open_output(tmp_path / "out.mov", plate.info)
+    output.write(recoded(plate.read(0), output.target))
+    output.abort()
+    assert [path.name for path in tmp_path.iterdir()] == ["plate.mkv"]
+
+
+def test_what_a_file_type_cannot_keep_is_said(tmp_path, make_movie):
+    make_movie(tmp_path / "plate.mkv", "ffv1", "yuv420p16le", tags=(1, 1, 1, 2))
+    info = open_plate(tmp_path / "plate.mkv").info
+    output = open_output(tmp_path / "out.mov", info, Deliver(codec="prores_422_hq"))
+    output.abort()
+    assert any("16-bit luma is rounded to 10 bits" in note for note in output.notes)
+    assert any("full range" in note for note in output.notes)
+
+
+def test_a_codec_that_does_not_fit_its_container_names_those_that_do(tmp_path, make_movie):
+    make_movie(tmp_path / "plate.mkv", "ffv1", "yuv420p")
+    info = open_plate(tmp_path / "plate.mkv").info
+    with pytest.raises(BridgeError) as refused:
+        open_output(tmp_path / "out.mxf", info, Deliver(codec="h264"))
+    assert refused.value.code == "unsupported_format"
+    assert ".mp4" in refused.value.hint
+
+
+def test_damaged_and_missing_movies_are_named(tmp_path, make_movie):
+    with pytest.raises(BridgeError, match="no file") as missing:
+        open_plate(tmp_path / "absent.mov")
+    assert missing.value.code == "clip_unreadable"
+    (tmp_path / "broken.mov").write_bytes(b"not a movie" * 100)
+    with pytest.raises(BridgeError) as broken:
+        open_plate(tmp_path / "broken.mov")
+    assert broken.value.code == "clip_unreadable"
+
+
+def sound(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.concatenate([f.to_ndarray() for f in container.decode(audio=0)], axis=1)
