@@ -121,6 +121,14 @@ def release(facts: Facts) -> None:
         torch.mps.empty_cache()
 
 
+def wait(facts: Facts) -> None:
+    """Return when the device has finished what was queued; for clocks, never for a frame."""
+    if facts.kind == "cuda":
+        torch.cuda.synchronize(facts.index)
+    elif facts.kind == "mps":
+        torch.mps.synchronize()
+
+
 def find_compiler() -> str:
     """The C++ compiler that torch.compile would call for a CPU, or an empty string."""
     asked = os.environ.get("CXX", "")
