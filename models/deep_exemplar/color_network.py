@@ -1,0 +1,79 @@
+"""ColorVidNet: frame, warped colors, their certainty and the previous frame in, chroma out."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+INPUT_CHANNELS = 7  # L, warped a, warped b, similarity, previous L, previous a, previous b
+
+
+class ColorVidNet(nn.Module):
+    """An encoder to one eighth of the size, dilated middle stages and a decoder with shortcuts.
+
+    Zero padding throughout; ReLU after every convolution, instance norm after each stage.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1_1 = nn.Sequential(_conv(INPUT_CHANNELS, 32), nn.ReLU(True), _conv(32, 64))
+        self.conv1_2 = _conv(64, 64)
+        self.conv1_2norm_ss = _subsample(64)
+        self.conv2_1 = _conv(64, 128)
+        self.conv2_2 = _conv(128, 128)
+        self.conv2_2norm_ss = _subsample(128)
+        self.conv3_1 = _conv(128, 256)
+        self.conv3_2 = _conv(256, 256)
+        self.conv3_3 = _conv(256, 256)
+        self.conv3_3norm_ss = _subsample(256)
+        for stage, channels_in, dilation in ((4, 256, 1), (5, 512, 2), (6, 512, 2), (7, 512, 1)):
+            for layer, first in ((1, channels_in), (2, 512), (3, 512)):
+                self.add_module(f"conv{stage}_{layer}", _conv(first, 512, dilation))
+        self.conv8_1 = nn.Sequential(nn.Upsample(None, 2), _conv(512, 256))
+        self.conv3_3_short = _conv(256, 256)
+        self.conv8_2 = _conv(256, 256)
+        self.conv8_3 = _conv(256, 256)
+        self.conv9_1 = nn.Sequential(nn.Upsample(None, 2), _conv(256, 128))
+        self.conv2_2_short = _conv(128, 128)
+        self.conv9_2 = _conv(128, 128)
+        self.conv10_1 = nn.Sequential(nn.Upsample(None, 2), _conv(128, 128))
+        self.conv1_2_short = _conv(64, 128)
+        self.conv10_2 = _conv(128, 128)
+        self.conv10_ab = nn.Conv2d(128, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (1, 7, h, w): L - 50, warped a, b, similarity, previous L - 50, a, b; h, w of 8.
+
+        Returns chroma: (1, 2, h, w), ab in [-128, 128].
+        """
+        n1 = _norm(self._relus(F.relu_(self.conv1_1(x)), "conv1_2"))
+        n2 = _norm(self._relus(self.conv1_2norm_ss(n1), "conv2_1", "conv2_2"))
+        n3 = _norm(self._relus(self.conv2_2norm_ss(n2), "conv3_1", "conv3_2", "conv3_3"))
+        x = self.conv3_3norm_ss(n3)
+        for stage in (4, 5, 6, 7):
+            x = _norm(self._relus(x, *(f"conv{stage}_{layer}" for layer in (1, 2, 3))))
+        x = F.relu_(self.conv8_1(x).add_(self.conv3_3_short(n3)))
+        x = _norm(self._relus(x, "conv8_2", "conv8_3"))
+        x = F.relu_(self.conv9_1(x).add_(self.conv2_2_short(n2)))
+        x = _norm(self._relus(x, "conv9_2"))
+        x = F.relu_(self.conv10_1(x).add_(self.conv1_2_short(n1)))
+        x = F.leaky_relu_(self.conv10_2(x), 0.2)
+        return torch.tanh(self.conv10_ab(x).float()) * 128
+
+    def _relus(self, x: Tensor, *names: str) -> Tensor:
+        for name in names:
+            x = F.relu_(self.get_submodule(name)(x))
+        return x
+
+
+def _conv(channels_in: int, channels: int, dilation: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels, 3, padding=dilation, dilation=dilation)
+
+
+def _subsample(channels: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, 1, stride=2, groups=channels, bias=False)
+
+
+def _norm(x: Tensor) -> Tensor:
+    return F.instance_norm(x)
