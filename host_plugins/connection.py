@@ -183,9 +183,14 @@ class Connection:
         with self._lock:
             waiting = self._waiting.get(number) if number else None
             if waiting is not None and waiting[1] is not None and session is not None:
+                # from here on this inbox hears the session; its first message may follow at once
                 self._inboxes[session] = waiting[1]
             inbox = self._inboxes.get(session) if session else None
-        if waiting is not None:
+        if isinstance(message, m.Event):
+            listener = waiting[1] if waiting is not None else inbox
+            if listener is not None:
+                listener.put(message)
+        elif waiting is not None:
             waiting[0].put(message.exception() if isinstance(message, m.Error) else message)
         elif inbox is not None:
             inbox.put(message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import queue
 import statistics
 import time
@@ -14,7 +13,7 @@ from typing import Any, Callable, Optional, Union
 from host_plugins.connection import Connection, Lost, Restored
 from host_plugins.link import CTL, DATA
 from host_plugins.wire import messages as m
-from host_plugins.wire.buffers import Buffer
+from host_plugins.wire.buffers import Buffer, content_digest
 from host_plugins.wire.errors import BridgeError
 
 FIRST_RESULT_S = 300.0
@@ -54,11 +53,8 @@ class ExemplarPicture:
 
     @property
     def digest(self) -> bytes:
-        """BLAKE2b-256 over type, shape and bytes: the name that the server knows it by."""
-        told = f"{self.buffer.name}|{self.buffer.dtype}|{self.buffer.encoding}|{self.buffer.shape}"
-        name = hashlib.blake2b(told.encode(), digest_size=32)
-        name.update(self.buffer.data)
-        return name.digest()
+        """The name that the server knows it by."""
+        return content_digest(self.buffer)
 
 
 @dataclass(frozen=True)
@@ -202,7 +198,7 @@ class Session:
             self._request.job,
             request=self._connection.number(),
         )
-        opened = self._connection.request(request, inbox=self._inbox)
+        opened = self._connection.request(request, timeout_s=FIRST_RESULT_S, inbox=self._inbox)
         assert isinstance(opened, m.Opened)
         if self._id:
             self._connection.forget(self._id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Union
@@ -53,6 +54,14 @@ class Buffer:
             "enc": self.encoding,
             "rn": self.nbytes,
         }
+
+
+def content_digest(buffer: Buffer) -> bytes:
+    """BLAKE2b-256 over type, shape and bytes: the name that a picture is known by on the wire."""
+    told = f"{buffer.name}|{buffer.dtype}|{buffer.encoding}|{','.join(map(str, buffer.shape))}|"
+    name = hashlib.blake2b(told.encode(), digest_size=32)
+    name.update(buffer.data)
+    return name.digest()
 
 
 def buffer_specs(name: str, value: Any) -> tuple[Buffer, ...]:

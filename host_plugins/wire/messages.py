@@ -200,8 +200,10 @@ class Open(Message):
     want: Mapping[str, Any] = optional_map("want")
     priority: int = key("pr", f.integer(0, 2), 2)
     job: str = key("job", f.text, "")
+    #: from the front to its worker: the id that the client knows
     session: Optional[bytes] = key("s", f.session_id, None)
-    start: int = key("q", f.u64, 0)
+    #: from the front to its worker: the epoch that this state begins with
+    epoch: int = key("ep", f.u64, 0)
     request: int = _request()
 
 
@@ -386,12 +388,16 @@ class Flushed(Message):
 
 @dataclass(frozen=True)
 class Event(Message):
-    """S: something worth showing, such as the loading of a network; never needs an answer."""
+    """S: something worth showing, such as the loading of a network; answers nothing.
+
+    `request` names the open that it belongs to, as long as that has no answer.
+    """
 
     kind: ClassVar[str] = "event"
     name: str = key("k", f.text)
     data: Mapping[str, Any] = optional_map("d")
     session: Optional[bytes] = key("s", f.session_id, None)
+    request: int = _request()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The front process: sockets, sessions, credit and scheduling; never imports torch."""

@@ -1,0 +1,1 @@
+"""The worker process: one device, its networks, and the sessions that run on it."""

@@ -1,0 +1,289 @@
+"""The thread that runs the networks: one queue of messages in, results out, in strict order.
+
+The only place that turns exceptions of networks into errors for a client.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bridge_server import __version__
+from bridge_server.effects import registry
+from bridge_server.effects.descriptor import Value
+from bridge_server.effects.effect import Effect, Loaded, LoadRequest
+from bridge_server.peers import error_message
+from bridge_server.worker.instance import Instance, Still, as_still
+from bridge_server.worker.outbox import Outbox
+from bridge_server.worker.planes import from_tensor, to_tensor
+from bridge_server.worker.snapshots import Cadence, SnapshotStore, fingerprint
+from host_plugins.link import CTL, DATA
+from host_plugins.wire import messages as m
+from host_plugins.wire.errors import BridgeError
+from models.propagator import State
+from models.weights import WeightsMismatch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """One session as the worker keeps it."""
+
+    session: bytes
+    effect: Effect
+    loaded: Loaded
+    parameters: Mapping[str, Value]
+    want: Mapping[str, Any]
+    refs: dict[bytes, int | None]
+    epoch: int
+    snapshot_key: str
+    cadence: Cadence
+    instance: Instance
+    next_q: int = 0
+    saved: int | None = None
+    stills: dict[bytes, Still] = field(default_factory=dict)
+    late: list[m.Exemplar] = field(default_factory=list)
+    begun: bool = False
+    restored: tuple[int, State] | None = None
+
+
+class Compute:
+    """Runs in the worker's main thread; `queue`, `state`, `status` serve the others."""
+
+    def __init__(self, outbox: Outbox, *, home: Path, settings: Mapping[str, Any]) -> None:
+        self._outbox = outbox
+        self._home = home
+        self._settings = settings
+        self._messages: queue.SimpleQueue[m.Message] = queue.SimpleQueue()
+        self._loaded: dict[str, Loaded] = {}
+        self._jobs: dict[bytes, Job] = {}
+        self._cancelled: set[bytes] = set()
+        self._step_began: float | None = None
+        self._doing = "idle"
+        self._store = SnapshotStore(home / "snapshots")
+
+    def queue(self, message: m.Message) -> None:
+        """Take a message from the socket thread; a cancel takes effect on all frames behind it."""
+        if isinstance(message, m.Cancel):
+            self._cancelled.add(message.session)
+        self._messages.put(message)
+
+    def state(self) -> tuple[str, int]:
+        """What the thread does, and for how many milliseconds."""
+        began = self._step_began
+        return self._doing, 0 if began is None else int((time.monotonic() - began) * 1000)
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "doing": self._doing,
+            "device": str(self._settings["device"]),
+            "effects": list(self._loaded),
+            "sessions": len(self._jobs),
+            "state_bytes": sum(job.instance.nbytes for job in list(self._jobs.values())),
+        }
+
+    def run(self) -> None:
+        """Work until a stop message."""
+        with torch.inference_mode():
+            while True:
+                message = self._messages.get()
+                if isinstance(message, m.Stop):
+                    return
+                self._step_began = time.monotonic()
+                self._guarded(message)
+                self._step_began, self._doing = None, "idle"
+
+    def _guarded(self, message: m.Message) -> None:
+        session: bytes | None = getattr(message, "session", None)
+        try:
+            self._take(message)
+        except BridgeError as error:
+            self._fail(session, message, error)
+        except torch.OutOfMemoryError as error:
+            log.warning("out of memory: %s", error)
+            self._fail(session, message, BridgeError("oom", "the device's memory is full"))
+        except WeightsMismatch as error:
+            self._fail(session, message, BridgeError("weights_mismatch", str(error)))
+        except Exception:
+            log.exception("%s failed", message.kind)
+            self._fail(session, message, BridgeError("model", f"{message.kind} failed"))
+
+    def _fail(self, session: bytes | None, message: m.Message, error: BridgeError) -> None:
+        log.warning("session %s: %s", session.hex()[:8] if session else "-", error)
+        if session is not None:
+            self._drop(session)
+        answer = error_message(error, session=session, q=getattr(message, "q", None))
+        self._outbox.put(CTL, answer)
+
+    def _take(self, message: m.Message) -> None:
+        if isinstance(message, m.Open):
+            self._open(message)
+        elif isinstance(message, m.Exemplar):
+            self._exemplar(message)
+        elif isinstance(message, m.Frame):
+            self._frame(message)
+        elif isinstance(message, m.Cancel):
+            self._cancel(message)
+        elif isinstance(message, m.Close):
+            self._close(message)
+
+    # --- a session begins ---
+
+    def _open(self, request: m.Open) -> None:
+        assert request.session is not None
+        effect = registry.find(request.effect)
+        parameters = effect.describe_in_context("filter").effective(request.parameters)
+        loaded = self._load(effect, request.session)
+        refs = {bytes(ref["id"]): ref.get("fr") for ref in request.exemplars}
+        key = ""
+        if request.job:
+            key = fingerprint(
+                {
+                    "job": request.job,
+                    "effect": effect.id,
+                    "parameters": dict(parameters),
+                    "exemplars": sorted((d.hex(), i) for d, i in refs.items()),
+                    "made_by": dict(loaded.made_by),
+                    "version": [__version__, *map(str, effect.version), torch.__version__],
+                }
+            )
+        cadence = Cadence(
+            int(self._settings["snapshot_frames"]) if key else 0,
+            float(self._settings["snapshot_s"]),
+        )
+        job = Job(
+            request.session,
+            effect,
+            loaded,
+            parameters,
+            request.want,
+            refs,
+            request.epoch,
+            key,
+            cadence,
+            Instance(effect, loaded, parameters),
+        )
+        job.restored = self._store.load(key) if key else None
+        if job.restored is not None:
+            job.next_q = job.saved = job.restored[0]
+        self._jobs[job.session] = job
+        self._cancelled.discard(job.session)
+        opened = m.Opened(job.session, job.epoch, (0, 0), tuple(refs), job.next_q, request.request)
+        self._outbox.put(CTL, opened)
+        self._begin_if_complete(job)
+
+    def _load(self, effect: Effect, session: bytes) -> Loaded:
+        if effect.id not in self._loaded:
+            self._doing = f"loading {effect.id}"
+            self._outbox.put(CTL, m.Event("loading", {"effect": effect.id}, session))
+            error = effect.unavailable()
+            if error is not None:
+                raise error
+            started = time.perf_counter()
+            self._loaded[effect.id] = effect.load(LoadRequest(None, self._home))
+            log.info("loaded %s in %.1f s", effect.id, time.perf_counter() - started)
+        return self._loaded[effect.id]
+
+    def _exemplar(self, message: m.Exemplar) -> None:
+        job = self._jobs.get(message.session)
+        if job is None:
+            return
+        if job.begun:
+            if message.at >= job.next_q:
+                job.late.append(message)
+            return
+        job.stills[message.digest] = self._still(message, job.refs.get(message.digest))
+        self._begin_if_complete(job)
+
+    def _still(self, message: m.Exemplar, index: int | None) -> Still:
+        return as_still(to_tensor(message.buffers[0]), index, message.digest)
+
+    def _begin_if_complete(self, job: Job) -> None:
+        if set(job.stills) != set(job.refs):
+            return
+        stills = [job.stills[digest] for digest in job.refs]
+        state = job.restored[1] if job.restored else None
+        job.instance.begin_sequence_render(stills, state)
+        job.restored = None
+        job.begun = True
+        effective = {**job.parameters, "made_by": dict(job.loaded.made_by)}
+        self._outbox.put(CTL, m.Ready(job.session, effective, job.loaded.notes))
+
+    # --- frames ---
+
+    def _frame(self, frame: m.Frame) -> None:
+        job = self._jobs.get(frame.session)
+        if job is None or frame.session in self._cancelled or frame.epoch != job.epoch:
+            return
+        if frame.q != job.next_q or not job.begun:
+            raise BridgeError("gap", f"expected frame {job.next_q}, got {frame.q}")
+        self._doing = f"{job.effect.id} frame {frame.index}"
+        started = time.perf_counter()
+        for exemplar in [late for late in job.late if late.at <= frame.q]:
+            job.late.remove(exemplar)
+            job.instance.put_exemplar(self._still(exemplar, exemplar.index))
+        rendered = job.instance.render(
+            to_tensor(frame.buffers[0]),
+            index=frame.index,
+            cut=frame.cut,
+            want_confidence=bool(job.want.get("confidence")),
+        )
+        job.next_q = frame.q + 1
+        self._snapshot(job)
+        buffers = []
+        if not frame.silent:
+            dtype = str(job.want.get("dtype", "<f2"))
+            buffers.append(from_tensor("ab", rendered.chroma, dtype))
+            if rendered.confidence is not None:
+                buffers.append(from_tensor("confidence", rendered.confidence, dtype))
+        times = {**rendered.times_us, "total": int((time.perf_counter() - started) * 1e6)}
+        result = m.Result(
+            job.session,
+            frame.q,
+            job.epoch,
+            frame.index,
+            tuple(buffers),
+            times,
+            (),
+            job.saved,
+        )
+        self._outbox.put(DATA, result)
+
+    def _snapshot(self, job: Job) -> None:
+        if not job.cadence.due():
+            return
+        started = time.perf_counter()
+        try:
+            self._store.save(job.snapshot_key, job.next_q, job.instance.save_state())
+            job.saved = job.next_q
+        except OSError as error:
+            log.warning("no snapshot: %s", error)
+            self._outbox.put(CTL, m.Event("snapshot_failed", {"why": str(error)}, job.session))
+        job.cadence.done(time.perf_counter() - started)
+
+    # --- a session ends ---
+
+    def _cancel(self, message: m.Cancel) -> None:
+        self._cancelled.discard(message.session)
+        job = self._jobs.get(message.session)
+        if job is not None:
+            job.epoch += 1
+            cancelled = m.Cancelled(job.session, job.next_q, job.epoch, (0, 0), message.request)
+            self._outbox.put(CTL, cancelled)
+
+    def _close(self, message: m.Close) -> None:
+        self._drop(message.session)
+        self._outbox.put(CTL, m.Closed(message.session, message.request))
+
+    def _drop(self, session: bytes) -> None:
+        job = self._jobs.pop(session, None)
+        if job is not None:
+            job.instance.end_sequence_render()
