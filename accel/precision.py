@@ -20,6 +20,7 @@ STAYS_FP32 = (
     "conversions of color, luma and the final join",
 )
 NAMES = ("auto", "fp32", "fp16", "bf16")
+HALF = "half"  # fp16 where it is fast, else bf16
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,27 @@ FP16 = Precision("fp16", torch.float16, channels_last=True)
 BF16 = Precision("bf16", torch.bfloat16, channels_last=True)
 
 
-def choose_precision(facts: Facts, asked: str, *, auto: str) -> Choice[Facts, Precision]:
-    """asked: one of NAMES. auto: what auto means on this device (a preset knows).
+def choose_precision(
+    facts: Facts, asked: str, *, auto: str, offered: tuple[str, ...] = ("fp32", "fp16", "bf16")
+) -> Choice[Facts, Precision]:
+    """asked: one of NAMES, or HALF. auto: what auto means on this device (a preset knows).
 
-    Falls back to fp32, which every device has. Raises ValueError for another name.
+    offered: the formats that the network runs in. Falls back to fp32, which is always possible.
+    Raises ValueError for another name.
     """
-    if asked not in NAMES:
+    if asked not in (*NAMES, HALF):
         raise ValueError(f"precision: expected one of {', '.join(NAMES)}, got {asked!r}")
     wanted = auto if asked == "auto" else asked
-    return choose("precision", [c for c in CANDIDATES if c.name in (wanted, "fp32")], facts)
+    order = ("fp16", "bf16", "fp32") if wanted == HALF else (wanted, "fp32")
+    candidates = [_offered(candidate, offered) for candidate in CANDIDATES]
+    return choose("precision", [c for name in order for c in candidates if c.name == name], facts)
 
 
 def from_use_fp16(use_fp16: bool | None, asked: str) -> str:
     """The seed's switch in terms of ours: it speaks only where precision was left at auto."""
     if use_fp16 is None or asked != "auto":
         return asked
-    return "fp16" if use_fp16 else "fp32"
+    return HALF if use_fp16 else "fp32"
 
 
 def cast(network: nn.Module, precision: Precision, *, keep: tuple[str, ...] = ()) -> nn.Module:
@@ -81,6 +87,15 @@ def cast(network: nn.Module, precision: Precision, *, keep: tuple[str, ...] = ()
 def full(device: torch.device | str) -> AbstractContextManager[None]:
     """A block that no autocast reaches; its operands must be float32 themselves."""
     return torch.autocast(torch.device(device).type, enabled=False)
+
+
+def _offered(
+    candidate: Candidate[Facts, Precision], offered: tuple[str, ...]
+) -> Candidate[Facts, Precision]:
+    if candidate.name in offered:
+        return candidate
+    reason = f"this network runs in {' or '.join(offered)}"
+    return Candidate(candidate.name, lambda _: (reason,), candidate.build, candidate.tolerance)
 
 
 def _no_fp16(facts: Facts) -> tuple[str, ...]:

@@ -47,6 +47,17 @@ def test_auto_means_what_the_preset_says_and_falls_back_like_a_wish() -> None:
     assert str(choice) == "precision: fp32 (fp16: needs CUDA capability 7.0, found 6.1)"
 
 
+def test_half_takes_the_finer_format_that_is_fast() -> None:
+    assert choose_precision(cuda(8, 0), "half", auto="fp32").name == "fp16"
+    assert choose_precision(cpu("avx512_bf16"), "half", auto="fp32").name == "bf16"
+    assert choose_precision(cpu(), "half", auto="fp32").name == "fp32"
+
+
+def test_a_format_that_the_network_does_not_offer_is_refused_with_the_reason() -> None:
+    choice = choose_precision(cuda(8, 0), "half", auto="fp32", offered=("fp32", "bf16"))
+    assert str(choice) == "precision: bf16 (fp16: this network runs in fp32 or bf16)"
+
+
 def test_an_unknown_precision_is_an_error() -> None:
     with pytest.raises(ValueError, match="expected one of auto, fp32, fp16, bf16, got 'int8'"):
         choose_precision(cpu(), "int8", auto="fp32")
@@ -55,7 +66,7 @@ def test_an_unknown_precision_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("use_fp16", "asked", "meant"),
     [
-        (True, "auto", "fp16"),
+        (True, "auto", "half"),
         (False, "auto", "fp32"),
         (None, "auto", "auto"),
         (True, "bf16", "bf16"),

@@ -1,0 +1,196 @@
+"""Predicts how much device memory a shot needs and steps down, in a fixed order, until it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from accel.choice import Json
+from accel.presets import BALANCED, HIGH_QUALITY, LOW_MEMORY, MemoryMode
+
+MIB = 2**20
+WORKSPACES = (256 * MIB, 64 * MIB, 16 * MIB)  # bounds on one block of similarities, in order
+RESERVE = 0.1  # share of the free memory that a plan leaves alone
+LOOK_AHEAD = 4  # frames encoded before their turn, where there is room
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a network needs, measured once per network; see benchmarks/accel_memory.py.
+
+    multiple: both sides are padded to it. parameters: of its weights. pixel_bytes: by precision,
+    peak of a step's intermediate results per padded pixel. fixed_bytes: what does not grow.
+    ahead_bytes: per padded pixel, of one frame encoded ahead.
+    """
+
+    effect: str
+    multiple: int
+    parameters: int
+    pixel_bytes: Mapping[str, float]
+    fixed_bytes: int = 0
+    ahead_bytes: float = 0.0
+    has_modes: bool = False
+    has_half: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Device bytes by what they are for."""
+
+    weights: int
+    intermediate: int
+    state: int
+    workspace: int
+    ahead: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.intermediate + self.state + self.workspace + self.ahead
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step down: what was given up, why, and whether the picture changes by it."""
+
+    name: str
+    reason: str
+    changes_picture: bool
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How a shot of one size is held in memory.
+
+    workspace_bytes: bound on one block of similarities or matches. half_resolution: of Deep
+    Exemplar's networks. budget_bytes: what the prediction had to fit into. fits: whether it does.
+    """
+
+    workload: Workload
+    height: int
+    width: int
+    precision: str
+    mode: MemoryMode
+    workspace_bytes: int
+    half_resolution: bool
+    look_ahead: int
+    budget_bytes: int
+    exemplars: int = 1
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def prediction(self) -> Prediction:
+        return predict(self)
+
+    @property
+    def fits(self) -> bool:
+        return self.prediction.total <= self.budget_bytes
+
+    @property
+    def changes_picture(self) -> bool:
+        """Whether any step taken gives another picture than what was asked for."""
+        return any(step.changes_picture for step in self.steps)
+
+    def to_json(self) -> dict[str, Json]:
+        prediction = self.prediction
+        return {
+            "memory_mode": self.mode.name if self.workload.has_modes else None,
+            "workspace_bytes": self.workspace_bytes,
+            "use_half_resolution": self.half_resolution if self.workload.has_half else None,
+            "look_ahead": self.look_ahead,
+            "predicted_bytes": prediction.total,
+            "budget_bytes": self.budget_bytes,
+            "fits": self.fits,
+            "changes_picture": self.changes_picture,
+            "steps": [
+                {"name": s.name, "reason": s.reason, "changes_picture": s.changes_picture}
+                for s in self.steps
+            ],
+        }
+
+    def __str__(self) -> str:
+        need, have = self.prediction.total / MIB, self.budget_bytes / MIB
+        asked = ", ".join(f"{step.name}: {step.reason}" for step in self.steps)
+        return f"memory: {need:.0f} of {have:.0f} MiB" + (f" ({asked})" if asked else "")
+
+
+def fit(plan: MemoryPlan) -> MemoryPlan:
+    """Step down until the prediction fits or no step is left."""
+    while not plan.fits:
+        need, have = plan.prediction.total // MIB, plan.budget_bytes // MIB
+        lower = step_down(plan, f"needs {need} MiB, {have} MiB are free")
+        if lower is None:
+            return plan
+        plan = lower
+    return plan
+
+
+def step_down(plan: MemoryPlan, reason: str) -> MemoryPlan | None:
+    """The next smaller plan; None when there is none.
+
+    Order: fewer frames ahead, smaller blocks (both leave the picture as it is), a smaller bank,
+    half resolution. ColorMNet's bank is not moved to the host's memory: it is a few percent of
+    the whole.
+    """
+
+    def lower(name: str, changes_picture: bool, **changes: object) -> MemoryPlan:
+        steps = (*plan.steps, Step(name, reason, changes_picture))
+        return replace(plan, steps=steps, **changes)  # type: ignore[arg-type]
+
+    if plan.look_ahead:
+        return lower("look_ahead 0", False, look_ahead=0)
+    for size in WORKSPACES:
+        if size < plan.workspace_bytes:
+            return lower(f"blocks of {size // MIB} MiB", False, workspace_bytes=size)
+    if plan.workload.has_modes and plan.mode != LOW_MEMORY:
+        mode = BALANCED if plan.mode == HIGH_QUALITY else LOW_MEMORY
+        return lower(f"memory_mode {mode.name}", True, mode=mode)
+    if plan.workload.has_half and not plan.half_resolution:
+        return lower("use_half_resolution on", True, half_resolution=True)
+    return None
+
+
+def predict(plan: MemoryPlan) -> Prediction:
+    """Device bytes at the peak of a step, with the bank as full as it gets."""
+    work = plan.workload
+    factor = 2 if work.has_half and plan.half_resolution else 1
+    height, width = (
+        _padded(side, work.multiple * factor) // factor for side in (plan.height, plan.width)
+    )
+    pixels = height * width
+    width_bytes = 4 if plan.precision == "fp32" else 2
+    state, rows, columns = (
+        _colormnet(pixels, plan.mode)
+        if work.has_modes
+        else _matched(pixels, plan.exemplars)
+        if work.has_half
+        else (0, 0, 0)
+    )
+    return Prediction(
+        weights=work.parameters * width_bytes,
+        intermediate=work.fixed_bytes + round(work.pixel_bytes[plan.precision] * pixels),
+        state=state,
+        workspace=min(plan.workspace_bytes, rows * columns * 4),
+        ahead=round(plan.look_ahead * work.ahead_bytes * pixels),
+    )
+
+
+def _colormnet(pixels: int, mode: MemoryMode) -> tuple[int, int, int]:
+    """Bytes of a full bank; similarities are pixels / 256 queries times all columns.
+
+    A column of working memory: key 64, selection 64, shrinkage, two counters, value 2 x 512; one of
+    long-term memory has no selection; float32.
+    """
+    queries = pixels // 256
+    working = mode.max_mid_term_frames * queries
+    state = 4 * (working * 1155 + mode.max_long_term_elements * 1091)
+    return state, queries, working + mode.max_long_term_elements
+
+
+def _matched(pixels: int, exemplars: int) -> tuple[int, int, int]:
+    """Bytes of encoded exemplars: 256 features and 2 colors a cell, Lab a pixel; float32."""
+    cells = pixels // 16
+    return exemplars * 4 * (258 * cells + 3 * pixels), cells, cells
+
+
+def _padded(side: int, multiple: int) -> int:
+    return side + -side % multiple
