@@ -1,0 +1,163 @@
+"""A host's one door to the server: connects on a thread, remembers panels, starts jobs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Callable, Optional, Union
+
+from host_plugins.client import Server, connect
+from host_plugins.host_layer.files import write_whole
+from host_plugins.host_layer.job import Job, JobSpec
+from host_plugins.host_layer.panel import Panel
+from host_plugins.host_layer.plates import Plate, PlateQueue
+from host_plugins.host_layer.settings import Settings
+from host_plugins.host_layer.tasks import Task
+from host_plugins.wire.errors import BridgeError
+
+Done = Optional[Callable[[Task[Any]], None]]
+
+#: a host's job asks for a new server sooner than it waits for one that is gone
+RETRY_FOR_S = 4.0
+
+
+class Service:
+    """name, version: the host's, for the server's log. Every method returns at once.
+
+    connect: how a connection is made; tests give their own.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        name: str,
+        version: str,
+        connect: Callable[..., Server] = connect,
+    ) -> None:
+        self.settings = settings
+        self._name = name
+        self._version = version
+        self._connect = connect
+        self._server: Optional[Server] = None
+        self._lock = threading.Lock()
+
+    def start_server(self, *, on_done: Done = None) -> Task[str]:
+        """Connect, and start a server where none runs; the task's value is the server's version."""
+        return Task(lambda: str(self.server(start=True).info.get("version", "")), on_done=on_done)
+
+    def effects(self, *, start: bool = False, on_done: Done = None) -> Task[tuple[str, ...]]:
+        """The effects that can be opened, the default one first."""
+        return Task(lambda: self.server(start=start).effects, on_done=on_done)
+
+    def panel(
+        self,
+        effect: str = "",
+        *,
+        context: str = "filter",
+        start: bool = False,
+        on_done: Done = None,
+    ) -> Task[Panel]:
+        """An effect's panel, asked from the server; "" is the one of the settings, else the
+        server's default. It is remembered for when no server runs."""
+        return Task(lambda: self._ask_panel(effect, context, start), on_done=on_done)
+
+    def remembered(self, effect: str = "", *, context: str = "filter") -> Optional[Panel]:
+        """The panel as the server described it last, without asking; None when it never did."""
+        if not effect:
+            effect = self.settings.effect or self._told("default") or ""
+        try:
+            text = self._described(effect, context).read_text(encoding="utf-8")
+            return Panel.from_descriptor(json.loads(text))
+        except (OSError, ValueError, BridgeError):
+            return None
+
+    def remembered_effects(self) -> tuple[str, ...]:
+        """The effects as the server listed them last, without asking."""
+        return tuple((self._told("effects") or "").split())
+
+    def status(self, *, on_done: Done = None) -> Task[Mapping[str, Any]]:
+        """What the server is doing; it is not started for that."""
+        return Task(lambda: self.server(start=False).status(), on_done=on_done)
+
+    def start(
+        self,
+        spec: JobSpec,
+        plates: Union[Iterable[Plate], PlateQueue],
+        *,
+        on_change: Optional[Callable[[Job], None]] = None,
+    ) -> Job:
+        """Colorize on a thread; starts a server when none runs. on_change: called on that thread
+        whenever Job.poll has something new."""
+        return Job(self, spec, plates, on_change=on_change)
+
+    def close(self) -> None:
+        """Drop the connection in the background; jobs that run end as if the server had gone."""
+        with self._lock:
+            server, self._server = self._server, None
+        if server is not None:
+            threading.Thread(target=server.close, daemon=True).start()
+
+    def server(self, *, start: bool) -> Server:
+        """The connection, made when there is none; blocks: only for threads of this package.
+
+        Raises BridgeError no_server, server_not_installed, server_start_failed, version, auth.
+        """
+        with self._lock:
+            if self._server is not None and self._answers(self._server):
+                return self._server
+            self._server = None
+            other = self.settings.server
+            self._server = self._connect(
+                start=start and not other,
+                file=Path(other) if other else None,
+                name=self._name,
+                version=self._version,
+                retry_for_s=RETRY_FOR_S,
+            )
+            with suppress(BridgeError):
+                effects = self._server.effects
+                self._tell("effects", " ".join(effects))
+                self._tell("default", effects[0] if effects else "")
+            return self._server
+
+    @staticmethod
+    def _answers(server: Server) -> bool:
+        try:
+            server.ping()
+        except BridgeError:
+            server.close()
+            return False
+        return True
+
+    def _ask_panel(self, effect: str, context: str, start: bool) -> Panel:
+        server = self.server(start=start)
+        effect = effect or self.settings.effect
+        if effect not in server.effects:
+            if not server.effects:
+                raise BridgeError("unknown_effect", "the server offers no effect")
+            effect = server.effects[0]
+        told = server.describe(effect, context=context)
+        panel = Panel.from_descriptor(told)
+        with suppress(BridgeError, TypeError):
+            write_whole(self._described(effect, context), json.dumps(told).encode())
+        return panel
+
+    # --- what is remembered ---
+
+    def _described(self, effect: str, context: str) -> Path:
+        plain = "".join(c if c.isalnum() else "_" for c in f"{effect}.{context}")
+        return self.settings.cache_root / "panels" / f"{plain}.json"
+
+    def _tell(self, name: str, text: str) -> None:
+        write_whole(self.settings.cache_root / "panels" / f"{name}.txt", text.encode())
+
+    def _told(self, name: str) -> Optional[str]:
+        try:
+            path = self.settings.cache_root / "panels" / f"{name}.txt"
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
