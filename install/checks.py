@@ -16,7 +16,7 @@ from install.interpreters import Interpreter, find
 from install.machine import Machine
 from install.report import Report
 
-HOST_TESTS = ("tests/hosts", "tests/wire")
+HOST_TESTS = ("tests/hosts", "tests/wire", "tests/installer")
 
 
 def run(root: Path, python: Path, machine: Machine, report: Report, only: Sequence[str]) -> None:

@@ -67,6 +67,15 @@ def look(entry: Entry, home: Path, root: Path) -> tuple[str, str, str, int]:
     return "installed", str(store(home) / entry.name), record["sha256"], size
 
 
+def files(entry: Entry, home: Path, root: Path) -> dict[str, Path]:
+    """The file of each part; only for weights that `look` calls bundled or installed."""
+    if entry.bundled:
+        return {key: root / entry.bundled for key in entry.files}
+    record = read_record(entry, home)
+    parts = record["files"] if record else {}
+    return {key: store(home) / entry.name / part["file"] for key, part in parts.items()}
+
+
 def swap_in(new: Path, place: Path) -> None:
     """Put a finished folder in the place of an older one, which then goes."""
     old = place.with_name(f".old-{place.name}-{os.getpid()}")

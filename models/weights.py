@@ -1,11 +1,14 @@
-"""Loading weights: tensors only, strict, naming whatever is missing or unexpected."""
+"""Weight files: tensors only, loaded strictly, naming whatever is missing or unexpected."""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 
@@ -19,18 +22,28 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Torch files are read with weights_only=True, so that no code in them can run.
     Raises OSError when the file cannot be read, WeightsMismatch when it is no flat tensor dict.
     """
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        loaded: object = load_file(path)
-    else:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        loaded = _read(path)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).strip().splitlines()
+        raise WeightsMismatch(
+            f"{path.name} is no file of tensors: {reason[0] if reason else type(error).__name__}"
+        ) from None
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise WeightsMismatch(
             f"expected a flat dict of tensors in {path.name}, got {type(loaded).__name__}; "
             "is this the official checkpoint?"
         )
     return {str(key): value for key, value in loaded.items()}
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the tensors of any file that read_tensors reads as a .safetensors file.
+
+    Every value keeps its dtype and its bits. Raises as read_tensors does.
+    """
+    tensors = {key: value.contiguous().clone() for key, value in read_tensors(source).items()}
+    save_file(tensors, target)
 
 
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
@@ -54,6 +67,12 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str
             "use the file that the weights list names"
         )
     module.load_state_dict(dict(tensors), strict=True)
+
+
+def _read(path: Path) -> object:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _first(names: list[str], count: int = 5) -> str:
