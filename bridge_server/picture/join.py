@@ -1,0 +1,294 @@
+"""Join full-size chroma with the plate's untouched luma, in the plate's own coding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bridge_server.media.frame import (
+    Array,
+    Coding,
+    Floats,
+    Picture,
+    PlateFrame,
+    RgbCoding,
+    RgbPicture,
+    YcbcrCoding,
+    YcbcrPicture,
+)
+from bridge_server.picture.luma import matrix_weights, plate_luma
+from bridge_server.picture.rendition import color_difference
+from bridge_server.picture.spaces import Space, Spaces
+from bridge_server.picture.subsample import subsample
+
+Gamut = Literal["preserve_luma", "clip", "none"]
+#: Pixels worked on at once; keeps intermediate planes inside the processor's cache.
+_CHUNK = 1 << 17
+
+
+@dataclass(frozen=True)
+class JoinSettings:
+    """saturation: factor on chroma. gamut: what happens to colors the space cannot hold:
+    preserve_luma takes chroma back until they fit, clip cuts channels (luma changes there), none
+    leaves them. chroma_only: the color without the picture: added to the plate it gives the joined
+    picture (float); integers and YCbCr lie around middle gray. neutralize: drop a tint the plate
+    has; off adds our color to it. chroma_layer: also hand the color alone to an EXR writer.
+    """
+
+    spaces: Spaces
+    saturation: float = 1.0
+    gamut: Gamut = "preserve_luma"
+    chroma_only: bool = False
+    neutralize: bool = True
+    chroma_layer: bool = False
+
+
+def join(
+    frame: PlateFrame,
+    chroma: Tensor | Array,
+    settings: JoinSettings,
+    target: Coding | None = None,
+) -> PlateFrame:
+    """The colored frame.
+
+    chroma: (2, H, W) of the canvas, CIE a and b, any float type. target: the coding to make
+    (Output.target), by default the plate's, a gray YCbCr plate becoming 4:4:4. The Y plane is the
+    plate's bit for bit where depth and range are the same. Raises ValueError on another size.
+    """
+    plane = torch.as_tensor(chroma)
+    if tuple(plane.shape) != (2, *frame.canvas):
+        raise ValueError(f"expected chroma (2, H, W) for {frame.canvas}, got {tuple(plane.shape)}")
+    if frame.window:
+        top, left = frame.window.top, frame.window.left
+        height, width = frame.picture.size
+        plane = plane[:, top : top + height, left : left + width]
+    target = target or _own_coding(frame.picture)
+    if isinstance(target, YcbcrCoding):
+        return replace(frame, picture=_ycbcr(frame.picture, plane, settings, target))
+    return _rgb(frame, plane, settings, target)
+
+
+def _own_coding(picture: Picture) -> Coding:
+    coding = picture.coding
+    return replace(coding, gray=False) if isinstance(coding, YcbcrCoding) else coding
+
+
+def _rgb(
+    frame: PlateFrame, chroma: Tensor, settings: JoinSettings, target: RgbCoding
+) -> PlateFrame:
+    spaces, picture = settings.spaces, frame.picture
+    luma = plate_luma(picture, spaces.input)
+    kept = spaces.convert_luma(luma)
+    tint = None if settings.neutralize else _tint(picture, spaces, kept)
+    height, width = luma.shape
+    pixels, names = _other_channels(picture, target)
+    layer = np.empty((height, width, 3), np.float32) if settings.chroma_layer else None
+    for rows in _row_chunks(height, width):
+        difference = _fitted(
+            luma[rows],
+            kept[rows],
+            chroma[:, rows],
+            settings,
+            spaces.output.weights,
+            _bounds(spaces.output, target),
+            None if tint is None else tint[:, rows],
+        )
+        if layer is not None:
+            layer[rows] = difference.permute(1, 2, 0).numpy()
+        if settings.chroma_only:
+            result = difference if target.floating else difference + 0.5
+        else:
+            result = difference + torch.from_numpy(kept[rows])
+            if tint is not None:
+                result += tint[:, rows]
+        pixels[rows, :, :3] = _stored(result, target).permute(1, 2, 0).numpy()
+    joined = RgbPicture(pixels, names, (0, 1, 2), target)
+    if isinstance(picture, RgbPicture) and not picture.gray:
+        joined = _in_place(picture, joined)
+    return replace(frame, picture=joined, chroma_layer=layer)
+
+
+def _ycbcr(
+    picture: Picture, chroma: Tensor, settings: JoinSettings, target: YcbcrCoding
+) -> YcbcrPicture:
+    spaces = settings.spaces
+    luma = plate_luma(picture, spaces.input)
+    kept = spaces.convert_luma(luma)
+    weights = matrix_weights(target.matrix)
+    small_luma = subsample(torch.from_numpy(luma), target).numpy()
+    small_kept = subsample(torch.from_numpy(kept), target).numpy()
+    small_chroma = subsample(chroma.float(), target)
+    tint = None if settings.neutralize else subsample(_tint(picture, spaces, kept), target)
+    height, width = small_luma.shape
+    planes = np.empty((2, height, width), target.dtype)
+    # Cb and Cr are differences of blue and red from luma, scaled to +-0.5 (ITU-R BT.601, 2.5.1).
+    scale = [target.chroma_span / (2.0 * (1.0 - weights[i])) for i in (2, 0)]
+    margin = 0 if target.full_range else 1 << (target.bits - 8)
+    highest = (1 << target.bits) - 1 - margin
+    for rows in _row_chunks(height, width):
+        difference = _fitted(
+            small_luma[rows],
+            small_kept[rows],
+            small_chroma[:, rows],
+            settings,
+            weights,
+            (0.0, 1.0),
+            None if tint is None else tint[:, rows],
+        )
+        if tint is not None and not settings.chroma_only:
+            difference = difference + tint[:, rows]
+        for plane, (channel, factor) in enumerate(zip((2, 0), scale, strict=True)):
+            codes = (difference[channel] * factor + target.neutral).round_()
+            planes[plane, rows] = codes.clamp_(margin, highest).numpy()
+    y = _y_plane(picture, kept, spaces, target)
+    if settings.chroma_only:
+        y = np.full_like(y, target.black + target.luma_span // 2)
+    return YcbcrPicture(y, planes[0], planes[1], _alpha(picture, target), target)
+
+
+def _fitted(
+    luma: Floats,
+    kept: Floats,
+    chroma: Tensor,
+    settings: JoinSettings,
+    weights: tuple[float, float, float],
+    bounds: tuple[float, float],
+    tint: Tensor | None,
+) -> Tensor:
+    """Color differences (3, h, w) that the gamut option lets stand."""
+    gray = settings.spaces.gray_view(luma)
+    scaled = chroma.float() * settings.saturation
+    difference = color_difference(gray, luma, scaled, settings.spaces, weights)
+    base = torch.from_numpy(kept)
+    if not np.isfinite(kept).all():
+        difference = difference * torch.isfinite(base)
+        base = torch.nan_to_num(base)
+    if tint is not None:
+        base = base + tint
+    low, high = base.clamp(max=bounds[0]) - base, base.clamp(min=bounds[1]) - base
+    if settings.gamut == "clip":
+        return torch.minimum(torch.maximum(difference, low), high)
+    if settings.gamut == "none":
+        return difference
+    room = torch.where(difference > 0, high, low) / difference
+    factor = torch.nan_to_num(room, nan=1.0, posinf=1.0, neginf=1.0).amin(0).clamp_(0.0, 1.0)
+    return difference * factor
+
+
+def _bounds(space: Space, target: RgbCoding) -> tuple[float, float]:
+    """Lowest and highest code of a color; scene-referred float has no ceiling."""
+    return space.black, float("inf") if space.scene and target.floating else 1.0
+
+
+def _tint(picture: Picture, spaces: Spaces, kept: Floats) -> Tensor:
+    """The plate's own color as differences from its luma, (3, H, W) in output codes."""
+    if isinstance(picture, YcbcrPicture):
+        if picture.cb is None or picture.cr is None:
+            return torch.zeros(3, *kept.shape)
+        return _ycbcr_tint(picture)
+    values = picture.pixels[..., list(picture.color)].astype(np.float32)
+    if not picture.coding.floating:
+        values = values / np.float32(picture.coding.peak)
+    if spaces.input != spaces.output:
+        values = spaces.output.from_linear(spaces.input.to_linear(values))
+    return torch.from_numpy(values - kept[..., None]).permute(2, 0, 1).contiguous()
+
+
+def _ycbcr_tint(picture: YcbcrPicture) -> Tensor:
+    coding = picture.coding
+    height, width = picture.size
+    weights = matrix_weights(coding.matrix)
+    planes = []
+    for plane, weight in ((picture.cb, weights[2]), (picture.cr, weights[0])):
+        assert plane is not None
+        values = (plane.astype(np.float32) - coding.neutral) / coding.chroma_span
+        full = values.repeat(1 << coding.shift_y, 0).repeat(1 << coding.shift_x, 1)
+        planes.append(torch.from_numpy(full[:height, :width] * (2.0 * (1.0 - weight))))
+    blue, red = planes
+    return torch.stack((red, -(weights[0] * red + weights[2] * blue) / weights[1], blue))
+
+
+def _y_plane(picture: Picture, kept: Floats, spaces: Spaces, target: YcbcrCoding) -> Array:
+    """The plate's own Y codes where range and depth agree, else the nearest codes."""
+    own = picture.coding
+    if isinstance(picture, YcbcrPicture) and spaces.input == spaces.output:
+        assert isinstance(own, YcbcrCoding)
+        if (own.bits, own.full_range) == (target.bits, target.full_range):
+            return picture.y
+        codes = np.arange(1 << own.bits, dtype=np.float64)
+        table = _codes((codes - own.black) / own.luma_span, target)
+        scaled: Array = np.take(table, picture.y)
+        return scaled
+    return _codes(np.nan_to_num(kept), target)
+
+
+def _codes(values: Array, target: YcbcrCoding) -> Array:
+    scaled = np.rint(values * target.luma_span + target.black)
+    codes: Array = np.clip(scaled, 0, (1 << target.bits) - 1).astype(target.dtype)
+    return codes
+
+
+def _stored(values: Tensor, target: RgbCoding) -> Tensor:
+    """Values as the target holds them; integers come back as float for numpy to convert."""
+    if target.floating:
+        return values
+    return (torch.nan_to_num(values) * target.peak).round_().clamp_(0.0, target.peak)
+
+
+def _other_channels(picture: Picture, target: RgbCoding) -> tuple[Array, tuple[str, ...]]:
+    """A picture with room for red, green, blue first, and the plate's other channels after."""
+    height, width = picture.size
+    if isinstance(picture, YcbcrPicture):
+        alpha = _scaled(picture.alpha, (1 << picture.coding.bits) - 1, target)
+        others = [] if alpha is None else [alpha]
+        names: tuple[str, ...] = ("R", "G", "B", "A")
+    else:
+        rest = [i for i in range(len(picture.names)) if i not in picture.color]
+        found = [_scaled(picture.pixels[..., i], picture.coding.peak, target) for i in rest]
+        others = [plane for plane in found if plane is not None]
+        names = ("R", "G", "B", *(picture.names[i] for i in rest))
+    pixels = np.empty((height, width, 3 + len(others)), target.dtype)
+    for index, plane in enumerate(others):
+        pixels[..., 3 + index] = plane
+    return pixels, names[: 3 + len(others)]
+
+
+def _in_place(plate: RgbPicture, joined: RgbPicture) -> RgbPicture:
+    """Channels back in the order of the plate."""
+    rest = [i for i in range(len(plate.names)) if i not in plate.color]
+    source = {place: i for i, place in enumerate((*plate.color, *rest))}
+    if [source[i] for i in range(len(plate.names))] == list(range(len(plate.names))):
+        return replace(joined, names=plate.names)
+    order = [source[i] for i in range(len(plate.names))]
+    pixels = np.ascontiguousarray(joined.pixels[..., order])
+    return RgbPicture(pixels, plate.names, plate.color, joined.coding)
+
+
+def _alpha(picture: Picture, target: YcbcrCoding) -> Array | None:
+    if not target.alpha:
+        return None
+    coding = RgbCoding(target.bits)
+    if isinstance(picture, YcbcrPicture):
+        return _scaled(picture.alpha, (1 << picture.coding.bits) - 1, coding)
+    place = [i for i, name in enumerate(picture.names) if name.lower() in ("a", "alpha")]
+    plane = picture.pixels[..., place[0]] if place else None
+    return _scaled(plane, picture.coding.peak, coding)
+
+
+def _scaled(plane: Array | None, peak: float, target: RgbCoding) -> Array | None:
+    """A plane with another value of white, unchanged where white is the same."""
+    if plane is None or peak == target.peak:
+        return plane if plane is None else plane.astype(target.dtype, copy=False)
+    values: Array = plane.astype(np.float32) / np.float32(peak)
+    if not target.floating:
+        values = np.rint(np.clip(np.nan_to_num(values), 0, 1) * target.peak)
+    return values.astype(target.dtype)
+
+
+def _row_chunks(height: int, width: int) -> list[slice]:
+    step = max(1, _CHUNK // width)
+    return [slice(top, min(top + step, height)) for top in range(0, height, step)]
