@@ -69,6 +69,8 @@ class ZmqLink:
         for sock in self._sockets.values():
             sock.disable_monitor()
             sock.close(linger=0)
+        for monitor in self._monitors:
+            monitor.close(linger=0)
         self._waker.close()
         self._wakee.close()
         self._context.term()

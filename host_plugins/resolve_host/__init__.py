@@ -1,0 +1,1 @@
+"""ChromaBridge inside DaVinci Resolve; only these modules know Resolve's scripting interface."""
