@@ -1,4 +1,4 @@
-"""Every call to Resolve goes through here, because its methods answer None or False and say nothing.
+"""Every call to Resolve goes through here: its methods answer None or False and say nothing.
 
 A call that must succeed is read back, tried once more, and then told as an error with the call's
 name and what the user can do.
@@ -77,7 +77,7 @@ class Calls:
         """Call a method whose None is an answer. Raises HostLost, or Refused when it is missing."""
         method = getattr(item, name, None)
         if not callable(method):
-            self._missing(item, name)
+            raise self._missing(item, name)
         try:
             return method(*arguments)
         except Exception as problem:  # fusionscript raises what it likes when Resolve dies
@@ -128,11 +128,12 @@ class Calls:
         if self.ask(manager, "GetCurrentDatabase") is None:
             raise HostLost("Resolve is stuck: it has no database open")
 
-    def _missing(self, item: Any, name: str) -> None:
-        if item is None or not callable(getattr(self.resolve, "GetProjectManager", None)):
-            self.check_alive()
-            raise Refused(name, f"There is nothing to call {name} on")
-        raise Refused(
+    def _missing(self, item: Any, name: str) -> BridgeError:
+        if not callable(getattr(self.resolve, "GetProjectManager", None)):
+            return HostLost()
+        if item is None:
+            return Refused(name, f"There is nothing to call {name} on")
+        return Refused(
             name,
             f"This version of Resolve has no {name}",
             hint="Update Resolve, or choose another way; docs/resolve.md lists what needs what.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from host_plugins.resolve_host.calls import Calls, HostChanged, Refused
@@ -16,6 +16,13 @@ from host_plugins.wire.errors import BridgeError
 UNTITLED = "Untitled Project"
 
 
+@dataclass
+class Memory:
+    """What was found out about this Resolve. end_inclusive: endFrame counts; None: not known."""
+
+    end_inclusive: Optional[bool] = None
+
+
 @dataclass(frozen=True)
 class ResolveHost:
     """resolve: the root object. fusion, bmd: for windows, None outside. calls: the guard."""
@@ -25,6 +32,7 @@ class ResolveHost:
     edition: Edition
     fusion: Any = None
     bmd: Any = None
+    memory: Memory = field(default_factory=Memory)
 
     def project(self) -> Any:
         """The open project. Raises Refused."""

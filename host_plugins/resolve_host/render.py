@@ -64,9 +64,7 @@ def render(
             restorer.current_timeline(project)
             host.calls.must(project, "SetCurrentTimeline", order.timeline)
             if order.track is not None:
-                restorer.solo(
-                    order.timeline, order.track, track_count(host.calls, order.timeline)
-                )
+                restorer.solo(order.timeline, order.track, track_count(host.calls, order.timeline))
             restorer.marks(order.timeline)
             host.open_page("deliver")
             restorer.deliver(project)
@@ -173,9 +171,7 @@ def _presets(host: ResolveHost, project: Any) -> list[str]:
     return [str(name) for name in host.calls.get(project, "GetRenderPresetList", default=[])]
 
 
-def _run_job(
-    host: ResolveHost, project: Any, order: RenderOrder
-) -> Generator[Step, None, None]:
+def _run_job(host: ResolveHost, project: Any, order: RenderOrder) -> Generator[Step, None, None]:
     calls = host.calls
     before = _job_ids(host, project)
     job = str(

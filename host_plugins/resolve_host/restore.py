@@ -45,10 +45,14 @@ class Restorer:
         calls = self._host.calls
         timeline = calls.ask(project, "GetCurrentTimeline")
         if timeline is not None:
-            self.later(
-                "the current timeline",
-                lambda: calls.must(project, "SetCurrentTimeline", timeline),
-            )
+            self.current_timeline_is(project, timeline)
+
+    def current_timeline_is(self, project: Any, timeline: Any) -> None:
+        """Make this one current at the end."""
+        calls = self._host.calls
+        self.later(
+            "the current timeline", lambda: calls.must(project, "SetCurrentTimeline", timeline)
+        )
 
     def playhead(self, timeline: Any) -> None:
         calls = self._host.calls
@@ -104,7 +108,8 @@ class Restorer:
             calls.get(project, "DeleteRenderPreset", name)  # left by a run that was killed
             calls.must(project, "SaveAsNewRenderPreset", name)
             self.later(
-                "the list of render presets", lambda: calls.must(project, "DeleteRenderPreset", name)
+                "the list of render presets",
+                lambda: calls.must(project, "DeleteRenderPreset", name),
             )
             self.later(
                 "the Deliver page's settings",
@@ -139,7 +144,5 @@ class Restorer:
             "video",
             index,
             enabled,
-            done=lambda: (
-                bool(calls.ask(timeline, "GetIsTrackEnabled", "video", index)) == enabled
-            ),
+            done=lambda: bool(calls.ask(timeline, "GetIsTrackEnabled", "video", index)) == enabled,
         )

@@ -1,4 +1,4 @@
-"""Reading a clip's own files instead of rendering: possible when the timeline shows them as they are.
+"""Reading a clip's own files instead of rendering, where the timeline shows them as they are.
 
 Image sequences are read where they lie; frames of a movie are unpacked by the server's command.
 """
@@ -11,13 +11,13 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from host_plugins.client import FILE_ENCODINGS
 from host_plugins.launch import server_command
 from host_plugins.resolve_host.calls import Calls
 from host_plugins.resolve_host.clips import TimelineClip
 from host_plugins.resolve_host.frames import Rate
 from host_plugins.resolve_host.host import ResolveHost
 from host_plugins.resolve_host.steps import Step
+from host_plugins.wire.buffers import FILE_ENCODINGS
 from host_plugins.wire.errors import BridgeError
 
 _SEQUENCE = re.compile(r"^(?P<head>.*?)\[(?P<first>\d+)-(?P<last>\d+)\](?P<tail>[^\\/]*)$")
@@ -132,4 +132,4 @@ def _retimed(calls: Calls, clip: TimelineClip) -> bool:
     last = calls.get(clip.item, "GetSourceEndFrame")
     if first is None or last is None:
         return False
-    return abs((last - first + 1) - clip.range.count) > 1
+    return abs(round(last) - round(first) + 1 - clip.range.count) > 1

@@ -1,0 +1,178 @@
+"""A small project in the fake Resolve with real footage, and a server's stand-in, for the tests."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fake_resolve import Resolve, Rules, World, add_clip
+from fake_resolve_media import read_picture, write_movie, write_picture
+
+from host_plugins.host_layer import JobSpec, JobState, Settings, expand_pattern
+from host_plugins.host_layer.messages import explain
+from host_plugins.host_layer.record import write_record
+from host_plugins.resolve_host.host import ResolveHost, open_host
+from host_plugins.wire.errors import BridgeError
+
+START = 86400
+FRAMES = 24
+
+
+@functools.cache
+def footage() -> Path:
+    """A gray movie of 24 frames, 96x54, in which every frame is another."""
+    path = Path(tempfile.mkdtemp()) / "shot.mov"
+    rows, columns = np.mgrid[0:54, 0:96].astype(np.float32)
+    frames = []
+    for number in range(FRAMES):
+        gray = 0.2 + 0.5 * (0.5 + 0.5 * np.sin(columns / 9 + number / 3)) * (0.4 + rows / 90)
+        gray[2:8, 2 : 2 + 3 * number + 3] = 0.9  # a bar that tells the frame number
+        frames.append(np.repeat(gray[..., None], 3, axis=2))
+    write_movie(path, frames)
+    return path
+
+
+def frame_of(picture: Any) -> int:
+    """Which source frame a picture shows, by its bar."""
+    gray = picture[4].mean(axis=-1)
+    edge = 0.85 * gray.max() if gray.max() > 0 else 1
+    return int(round((np.argmax(gray[3:] < edge) + 1) / 3)) - 1
+
+
+def scene(rules: Rules | None = None, *, name: str = "Feature") -> tuple[Resolve, Any]:
+    """Resolve with a named project and a timeline: two clips on track 1, one trimmed, graded."""
+    resolve = Resolve(World(rules=rules or Rules()))
+    project = resolve.manager.current
+    resolve.manager.projects[name] = resolve.manager.projects.pop("Untitled Project")
+    project.__dict__["name"] = name
+    timeline = project.new_timeline("Reel 1")
+    add_clip(timeline, str(footage()), at=10, left=4, count=12, grade=0.8)
+    add_clip(timeline, str(footage()), at=30, left=0, count=8)
+    timeline.__dict__["playhead"] = START + 12
+    return resolve, timeline
+
+
+def host_of(resolve: Resolve) -> ResolveHost:
+    clock = resolve.world.clock
+    return open_host(connect=lambda: resolve, sleep=clock.sleep, now=clock.now)
+
+
+def exemplar(folder: Path) -> Path:
+    path = folder / "exemplar.png"
+    if not path.exists():
+        picture = read_picture_of_footage()
+        picture[..., 0] *= 1.0
+        picture[..., 2] *= 0.5
+        write_picture(path, picture)
+    return path
+
+
+def read_picture_of_footage() -> Any:
+    from fake_resolve_media import Media
+
+    return Media(str(footage())).frame(6).copy()
+
+
+def finish(steps: Iterable[Any]) -> list[Any]:
+    """Drive a run to its end."""
+    return list(steps)
+
+
+def returned(generator: Any) -> Any:
+    """Drive a generator and give what it returns."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
+
+
+@dataclass
+class FakeJob:
+    """Tints every plate on a thread, as the server would; writes what Job writes."""
+
+    spec: JobSpec
+    plates: list[Any]
+    fail_at: int = -1
+    during: Callable[[int], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.done = 0
+        self.error: Exception | None = None
+        self.stopped = threading.Event()
+        self.gate = threading.Semaphore(0)
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def _work(self) -> None:
+        try:
+            for place, plate in enumerate(self.plates):
+                if self.stopped.is_set():
+                    return
+                if place == self.fail_at:
+                    raise BridgeError("oom", "the GPU is full")
+                plate.buffer()
+                picture = read_picture(plate.path).copy()
+                picture[..., 2] *= 0.5
+                target = expand_pattern(self.spec.pattern, plate.index)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_picture(target, picture)
+                self.done += 1
+                if self.during is not None:
+                    self.during(self.done)
+        except Exception as problem:
+            self.error = problem
+
+    def poll(self) -> JobState:
+        alive = self.thread.is_alive()
+        stage = "running" if alive else "done"
+        report, message = None, None
+        if not alive and self.error is not None:
+            stage, message = "failed", explain(self.error)
+        elif not alive and self.stopped.is_set():
+            stage = "cancelled"
+        elif not alive:
+            report = write_record(self.spec.folder, {"outcome": stage, "effect": self.spec.effect})
+        return JobState(stage, self.done, 0, len(self.plates), message=message, report=report)
+
+    def cancel(self) -> None:
+        self.stopped.set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        self.thread.join(timeout_s)
+        return not self.thread.is_alive()
+
+
+class FakeTask:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.done = True
+        self.message = None
+
+    def result(self, timeout_s: float = 1.0) -> Any:
+        return self.value
+
+
+class FakeService:
+    """Stands in for host_layer.Service."""
+
+    def __init__(self, folder: Path, **job: Any) -> None:
+        self.settings = Settings(cache=str(folder / "cache"))
+        self.jobs: list[FakeJob] = []
+        self._job = job
+
+    def effects(self, *, start: bool = False, on_done: Any = None) -> FakeTask:
+        return FakeTask(("starter", "colormnet"))
+
+    def start(self, spec: JobSpec, plates: Any, *, on_change: Any = None) -> FakeJob:
+        self.jobs.append(FakeJob(spec, list(plates), **self._job))
+        return self.jobs[-1]
+
+    def close(self) -> None:
+        pass
