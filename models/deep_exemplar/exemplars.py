@@ -38,9 +38,9 @@ class EncodedExemplar:
 def encode(exemplar: Exemplar, geometry: Geometry, stages: Stages) -> EncodedExemplar:
     """Run the exemplar's side of the networks.
 
-    Cells of which more than half is an invented border (valid = 0, or padding) are not matched;
-    those at its edge take the mean color of their real pixels. Raises ValueError when no cell is
-    left.
+    Cells of which more than half is an invented border (valid = 0, or padding) are not matched,
+    unless the picture is too small for better ones; the others take the mean color of their real
+    pixels alone. Raises ValueError when no pixel is real.
     """
     lab = torch.cat((exemplar.luma - 50, exemplar.chroma), 1).float()
     small = geometry.to_network(lab)
@@ -52,9 +52,9 @@ def encode(exemplar: Exemplar, geometry: Geometry, stages: Stages) -> EncodedExe
         )
     side = CELL * geometry.factor
     share = F.avg_pool2d(valid, side)
-    keep = share.flatten() >= _LEAST_REAL
-    if not keep.any():
+    if not (share > 0).any():
         raise ValueError("expected an exemplar with real pixels, got one that is all border")
+    keep = share.flatten() >= share.max().clamp(max=_LEAST_REAL)
     real = F.avg_pool2d(geometry.padded(exemplar.chroma.float()) * valid, side) / share
     colors = real.flatten(2)[0].T[keep].contiguous()
     vectors = stages.exemplar_vectors(small, keep)[:, keep].contiguous()

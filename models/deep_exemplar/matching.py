@@ -1,9 +1,9 @@
 """Nearest neighbor between unit vectors in blocks of rows, so that no n x n matrix ever exists.
 
 The official softmax at temperature 1e-10 is a hard match: float32 cannot hold two cosines that are
-close enough to share its weight, unless they are equal. So the reference here takes each row's
-maximum and averages the colors of all columns that reach it exactly, which is what the softmax does
-with an exact tie. Scores are float32 and never rounded further.
+close enough to share its weight, unless they are equal. So each row's maximum is taken, and the
+colors of all columns that reach it exactly are averaged with equal weights, which is what the
+softmax does with an exact tie. Final scores are always float32.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-_MAX_ROWS = 512  # more rows a block do not run faster and cost memory
+_MOST_ROWS = 512  # more rows a block do not run faster
+_MOST_CANDIDATES = 32  # of a row, on average in a block, before scoring all in float32 is cheaper
+_ROUNDING = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}  # half a last digit, relative
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,50 @@ class Matcher(Protocol):
     ) -> Match:
         """theta: (n, K), phi: (K, m), unit vectors, float32. colors: (m, C).
 
-        workspace_bytes bounds what the call allocates beside its result (at least one row).
+        workspace_bytes bounds what the call allocates beside its result; one row is the least.
         """
 
 
 def nearest(theta: Tensor, phi: Tensor, colors: Tensor, *, workspace_bytes: int) -> Match:
-    """The reference matcher: float32 scores, exact maximum, ties averaged. See Matcher."""
+    """The reference: all scores in float32. See Matcher."""
+    rows = _rows_that_fit(workspace_bytes, phi.shape[1] * (4 + 1), theta.shape[0])
+    return _join([_best_of(torch.mm(part, phi), colors) for part in torch.split(theta, rows)])
+
+
+def shortlisted(
+    theta: Tensor,
+    phi: Tensor,
+    colors: Tensor,
+    *,
+    workspace_bytes: int,
+    dtype: torch.dtype = torch.bfloat16,
+) -> Match:
+    """Scores in dtype make a shortlist, float32 scores decide. See Matcher.
+
+    The shortlist holds every column whose rounded score is within twice the greatest possible
+    rounding error of the row's best, so the float32 winner is always on it: the match can differ
+    from the reference's only where two float32 scores differ by their own last digits. Blocks with
+    long shortlists (flat pictures) are scored in float32 throughout.
+    """
+    if dtype not in _ROUNDING:
+        raise ValueError(f"expected dtype bfloat16 or float16, got {dtype}")
+    low, columns = phi.to(dtype), phi.T.contiguous()
+    spent = low.nbytes + columns.nbytes
+    per_row = phi.shape[1] * (4 + 1) + _MOST_CANDIDATES * phi.shape[0] * 12
+    rows = _rows_that_fit(workspace_bytes - spent, per_row, theta.shape[0])
     parts = []
-    # A score, its mark in the comparison and, in the worst case of a tie everywhere, its place.
-    for rows in torch.split(theta, _rows_that_fit(workspace_bytes, phi.shape[1], theta.shape[0])):
-        parts.append(_best_of(torch.mm(rows, phi), colors))
+    for part in torch.split(theta, rows):
+        rough = torch.mm(part.to(dtype), low)
+        row, column = (rough >= _threshold(rough)[:, None]).nonzero(as_tuple=True)
+        if row.shape[0] > _MOST_CANDIDATES * part.shape[0]:
+            del rough, row, column
+            parts.append(_best_of(torch.mm(part, phi), colors))
+            continue
+        scores = (part[row] * columns[column]).sum(1)
+        similarity = scores.new_full((part.shape[0],), -2.0)
+        similarity.scatter_reduce_(0, row, scores, "amax")
+        best = scores == similarity[row]
+        parts.append(_averaged(similarity, row[best], column[best], colors))
     return _join(parts)
 
 
@@ -56,32 +92,49 @@ def soft(
 ) -> Match:
     """Colors averaged with softmax(scores / temperature); similarity and index of the best match.
 
-    For comparisons with the training's temperature (0.01); the hard match is the official one.
+    For comparison with the training's temperature (0.01); the hard match is the official one.
     """
+    rows = _rows_that_fit(workspace_bytes, phi.shape[1] * (4 + 4), theta.shape[0])
     parts = []
-    for rows in torch.split(
-        theta, _rows_that_fit(workspace_bytes, 2 * phi.shape[1], theta.shape[0])
-    ):
-        scores = torch.mm(rows, phi)
+    for part in torch.split(theta, rows):
+        scores = torch.mm(part, phi)
         similarity, index = scores.max(1)
         weights = torch.softmax(scores.div_(temperature), 1)
         parts.append(Match(similarity, weights @ colors, index))
     return _join(parts)
 
 
-def _rows_that_fit(workspace_bytes: int, columns: int, rows: int) -> int:
-    return max(1, min(_MAX_ROWS, rows, workspace_bytes // (columns * 5)))
+def _rows_that_fit(workspace_bytes: int, bytes_per_row: int, rows: int) -> int:
+    return max(1, min(_MOST_ROWS, rows, workspace_bytes // bytes_per_row))
+
+
+def _threshold(rough: Tensor) -> Tensor:
+    """rough: (r, m) rounded scores. Returns (r,): what the best column's cannot be below.
+
+    Both factors are off by at most u relative and the vectors have unit length, so a product is off
+    by at most 2 u + u^2 (Cauchy-Schwarz), and by u of itself where it was rounded; float32 sums add
+    far less than the spare u here. One u of the threshold covers its own rounding.
+    """
+    u = _ROUNDING[rough.dtype]
+    best = rough.amax(1).float()
+    return (best - 2 * (3 * u + u * best.abs()) - u * best.abs()).to(rough.dtype)
 
 
 def _best_of(scores: Tensor, colors: Tensor) -> Match:
     """scores: (r, m). The rows' maxima, with the colors of all columns that reach them."""
     similarity = scores.amax(1)
     row, column = (scores == similarity[:, None]).nonzero(as_tuple=True)
-    if row.shape[0] == scores.shape[0]:  # no ties, so exactly one column a row
+    return _averaged(similarity, row, column, colors)
+
+
+def _averaged(similarity: Tensor, row: Tensor, column: Tensor, colors: Tensor) -> Match:
+    """row, column: the places that reach the row's maximum, in row-major order."""
+    rows = similarity.shape[0]
+    if row.shape[0] == rows:  # no ties, so exactly one column a row
         return Match(similarity, colors[column], column)
-    total = colors.new_zeros(scores.shape[0], colors.shape[1]).index_add_(0, row, colors[column])
-    count = torch.bincount(row, minlength=scores.shape[0])
-    first = torch.full_like(count, scores.shape[1]).scatter_reduce_(0, row, column, "amin")
+    count = torch.bincount(row, minlength=rows)
+    total = colors.new_zeros(rows, colors.shape[1]).index_add_(0, row, colors[column])
+    first = torch.zeros_like(count).scatter_reduce_(0, row, column, "amin", include_self=False)
     return Match(similarity, total / count[:, None], first)
 
 
