@@ -104,7 +104,7 @@ def _host_python(
     )
     if made.returncode != 0:
         raise InstallError("venv_missing", f"Python {interpreter.label} cannot make environments")
-    command = [str(python), "-m", "pip", "install", "-q", *requirements]
+    command = [str(python), "-m", "pip", "install", "-q", "--prefer-binary", *requirements]
     env = pip_environment(machine)
     code, tail = run_visibly(command, env=env, cwd=root, out=report.stream)
     if code != 0:
