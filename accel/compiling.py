@@ -8,12 +8,12 @@ import importlib
 import logging
 import os
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from accel import device
 from accel.choice import Candidate, Choice, Json, choose
@@ -79,12 +79,26 @@ class Compiler:
         self._compile = compile_function or _inductor
         self._report: Callable[[Compiled], None] | None = None
         self._wrapped: list[_Wrapped] = []
+        self._installed: list[nn.Module] = []
         self.enabled = True
 
     def __call__(self, function: Function, *, name: str = "") -> Function:
         wrapped = _Wrapped(self, function, name or _name_of(function))
         self._wrapped.append(wrapped)
         return wrapped
+
+    def install(self, network: nn.Module, parts: Sequence[str]) -> None:
+        """Wrap the forward of named parts of a network in place; undo takes it back.
+
+        Raises ValueError when a name is no part of the network.
+        """
+        modules = dict(network.named_modules())
+        if unknown := [name for name in parts if name not in modules]:
+            raise ValueError(f"parts: expected names of submodules, got {', '.join(unknown)}")
+        for name in parts:
+            part = modules[name]
+            part.forward = self(part.forward, name=name)  # shadows the class's on this object
+            self._installed.append(part)
 
     @contextlib.contextmanager
     def warming(self, report: Callable[[Compiled], None] | None = None) -> Iterator[None]:
@@ -109,6 +123,9 @@ class Compiler:
         self.enabled = False
         for wrapped in self._wrapped:
             wrapped.forget()
+        for part in self._installed:
+            part.__dict__.pop("forward", None)
+        self._installed.clear()
 
     def to_json(self) -> dict[str, Json]:
         return {

@@ -129,6 +129,30 @@ def wait(facts: Facts) -> None:
         torch.mps.synchronize()
 
 
+def reset_peak(facts: Facts) -> int:
+    """Begin a measurement of peak memory; returns the bytes held now, to subtract from the peak.
+
+    On a CPU it is the process's resident memory, after freed heap went back to the system.
+    Raises ValueError where the system keeps no peak that can be reset (a CPU other than Linux's).
+    """
+    if facts.kind == "cuda":
+        torch.cuda.reset_peak_memory_stats(facts.index)
+        return torch.cuda.memory_allocated(facts.index)
+    if facts.kind != "cpu" or facts.system != "Linux":
+        raise ValueError(f"peak memory: expected CUDA or Linux, got {facts.kind}, {facts.system}")
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status_bytes("VmRSS")
+
+
+def peak_bytes(facts: Facts) -> int:
+    """The most bytes held since reset_peak."""
+    if facts.kind == "cuda":
+        return torch.cuda.max_memory_allocated(facts.index)
+    return _status_bytes("VmHWM")
+
+
 def find_compiler() -> str:
     """The C++ compiler that torch.compile would call for a CPU, or an empty string."""
     asked = os.environ.get("CXX", "")
@@ -210,6 +234,11 @@ def _cpu_name() -> str:
         return ""
     lines = cpuinfo.read_text().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")
+
+
+def _status_bytes(row: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(row + ":"))
 
 
 def _import(module: str, distribution: str) -> Package:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from accel.compiling import MAX_SHAPES, Compiled, Compiler, bucket, choose_compile, distance
 from accel.device import Facts, Package
@@ -134,6 +134,23 @@ def test_switching_off_brings_the_eager_function_back() -> None:
         wrapped(torch.ones(5))
     assert (backend.calls, backend.compiled) == (calls, 1)
     assert compiler.to_json()["enabled"] is False
+
+
+def test_parts_of_a_network_are_wrapped_in_place_and_given_back() -> None:
+    backend = Counting()
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    compiler = Compiler(CPU, compile_function=backend)
+    compiler.install(network, ["1"])
+    with torch.no_grad(), compiler.warming():
+        network(torch.ones(1, 2))
+        calls = backend.calls
+        network(torch.ones(1, 2))
+    assert backend.calls == calls + 1
+    assert [outcome.function for outcome in compiler.outcomes] == ["1"]
+    compiler.undo()
+    assert "forward" not in vars(network[1])
+    with pytest.raises(ValueError, match="parts: expected names of submodules, got 7"):
+        compiler.install(network, ["7"])
 
 
 def test_the_number_of_compiled_shapes_is_bounded() -> None:

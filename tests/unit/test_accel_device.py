@@ -82,3 +82,17 @@ def test_the_compiler_named_by_the_environment_comes_first(
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     assert device.find_compiler() == str(compiler)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_the_peak_of_a_cpu_sees_memory_that_is_already_freed() -> None:
+    facts = probe("cpu")
+    held = device.reset_peak(facts)
+    block = torch.ones(2**24)  # 64 MiB
+    del block
+    assert 60 * 2**20 < device.peak_bytes(facts) - held < 120 * 2**20
+
+
+def test_a_system_without_a_peak_says_so() -> None:
+    with pytest.raises(ValueError, match="peak memory: expected CUDA or Linux, got cpu, Darwin"):
+        device.reset_peak(Facts("cpu", "x", 1, 1, "2.6", system="Darwin"))
