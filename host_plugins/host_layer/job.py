@@ -185,6 +185,11 @@ class Job:
         """Wait for the end: for terminals and tests, never on a host's main thread."""
         return self._ended.wait(timeout_s)
 
+    @property
+    def ended(self) -> bool:
+        """It is over; the last poll tells how."""
+        return self._ended.is_set()
+
     # --- the thread ---
 
     def _run(self) -> None:
@@ -354,6 +359,11 @@ class Job:
         self._show(note=str(said))
 
     def _show(self, **news: Any) -> None:
+        self._set(**news)
+        if self._on_change is not None:
+            self._on_change(self)
+
+    def _set(self, **news: Any) -> None:
         with self._lock:
             self._state = replace(
                 self._state,
@@ -364,8 +374,6 @@ class Job:
                 eta_s=self._progress.eta_s,
                 **news,
             )
-        if self._on_change is not None:
-            self._on_change(self)
 
     def _end(self, stage: str, message: Optional[Message]) -> None:
         report = None
@@ -375,10 +383,10 @@ class Job:
                 self._cache.trim()
             except BridgeError as error:
                 message = message or explain(error)
-        try:
-            self._show(stage=stage, message=message, report=report, note="")
-        finally:
-            self._ended.set()
+        self._set(stage=stage, message=message, report=report, note="")
+        self._ended.set()
+        if self._on_change is not None:
+            self._on_change(self)
 
     def _record(self, stage: str, message: Optional[Message]) -> dict[str, Any]:
         return {

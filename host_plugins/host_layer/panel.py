@@ -6,7 +6,7 @@ A new parameter, choice or group of the server shows up in every host without a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Union
 
 from host_plugins.wire.errors import BridgeError
@@ -122,11 +122,19 @@ class Panel:
     source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def from_descriptor(cls, told: Mapping[str, Any]) -> Panel:
+    def from_descriptor(
+        cls, told: Mapping[str, Any], *, defaults: Optional[Mapping[str, Value]] = None
+    ) -> Panel:
         """Build it from `server.describe(effect)`; parameters of a kind not known here are left
-        out and keep the server's default. Raises BridgeError `version` when it is no descriptor."""
+        out and keep the server's default. defaults: the user's own, by name.
+
+        Raises BridgeError `version` when it is no descriptor.
+        """
+        own = defaults or {}
         try:
-            controls = [_control(param) for param in told["params"] if param.get("kind") in _TYPES]
+            controls = [
+                _control(param, own) for param in told["params"] if param.get("kind") in _TYPES
+            ]
             groups = [
                 (str(group["name"]), str(group["label"]), bool(group.get("open", True)))
                 for group in told.get("groups", ())
@@ -212,11 +220,11 @@ class Panel:
         return values[name] == wanted and self._enabled(parent, values, depth + 1)
 
 
-def _control(param: Mapping[str, Any]) -> Control:
+def _control(param: Mapping[str, Any], own: Mapping[str, Value]) -> Control:
     display = param.get("display")
     enabled_by = param.get("enabled_by")
     choices = tuple(str(choice) for choice in param.get("choices", ()))
-    return Control(
+    control = Control(
         name=str(param["name"]),
         kind=str(param["kind"]),
         label=str(param.get("label", param["name"])),
@@ -232,6 +240,9 @@ def _control(param: Mapping[str, Any]) -> Control:
         enabled_by=(str(enabled_by[0]), enabled_by[1]) if enabled_by else None,
         spoils=str(param.get("invalidates", "after")),
     )
+    if control.name not in own:
+        return control
+    return replace(control, default=control.keep(own[control.name]))
 
 
 def _is_number(value: object) -> bool:

@@ -71,7 +71,7 @@ class Service:
             effect = self.settings.effect or self._told("default") or ""
         try:
             text = self._described(effect, context).read_text(encoding="utf-8")
-            return Panel.from_descriptor(json.loads(text))
+            return self._panel(json.loads(text))
         except (OSError, ValueError, BridgeError):
             return None
 
@@ -136,15 +136,18 @@ class Service:
     def _ask_panel(self, effect: str, context: str, start: bool) -> Panel:
         server = self.server(start=start)
         effect = effect or self.settings.effect
-        if effect not in server.effects:
-            if not server.effects:
-                raise BridgeError("unknown_effect", "the server offers no effect")
-            effect = server.effects[0]
+        if not effect and not server.effects:
+            raise BridgeError("weights_missing", "the server has no effect ready")
+        effect = effect or server.effects[0]
         told = server.describe(effect, context=context)
-        panel = Panel.from_descriptor(told)
+        panel = self._panel(told)
         with suppress(BridgeError, TypeError):
             write_whole(self._described(effect, context), json.dumps(told).encode())
         return panel
+
+    def _panel(self, told: Mapping[str, Any]) -> Panel:
+        size = self.settings.working_size
+        return Panel.from_descriptor(told, defaults={"working_size": size} if size else {})
 
     # --- what is remembered ---
 
