@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
-from bridge_server.cli import server
+from bridge_server.cli import colorize, license, server, weights
 
 app = typer.Typer(
     name="chromabridge",
@@ -17,8 +19,17 @@ app.command()(server.serve)
 app.command()(server.status)
 app.command()(server.stop)
 app.command()(server.effects)
+app.command()(colorize.colorize)
+app.command()(colorize.still)
+app.add_typer(weights.app, name="weights")
+app.add_typer(license.app, name="license")
 
 
 def main() -> None:
-    """The console script's entry."""
+    """The console script's entry.
+
+    OpenMP threads sleep while they wait (read when torch is first imported): spinning ones would
+    take the cores from the worker.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()

@@ -32,7 +32,7 @@ from host_plugins import places
 from host_plugins.launch import ConnectionInfo
 from host_plugins.link import CTL, DATA
 from host_plugins.wire import messages as m
-from host_plugins.wire.buffers import Bytes
+from host_plugins.wire.buffers import FILE_ENCODINGS, Bytes
 from host_plugins.wire.errors import BridgeError
 
 log = logging.getLogger(__name__)
@@ -556,12 +556,17 @@ def _exemplar_refs(refs: tuple[Mapping[str, Any], ...]) -> dict[bytes, int | Non
 
 
 def _checked_want(want: Mapping[str, Any]) -> Mapping[str, Any]:
-    allowed = {"dtype": ("<f2", "<f4"), "confidence": (True, False), "encoding": None}
+    allowed: dict[str, tuple[object, ...]] = {
+        "dtype": ("<f2", "<f4"),
+        "confidence": (True, False),
+        "encoding": FILE_ENCODINGS,
+    }
     for name, value in want.items():
-        choices = allowed.get(name, ())
-        if name not in allowed or (choices is not None and value not in choices):
+        if value not in allowed.get(name, ()):
             raise BridgeError(
-                "bad_header", f"expected want of dtype, confidence, encoding; got {clean(name)}"
+                "bad_header",
+                f"expected want of dtype <f2 or <f4, confidence true or false, encoding of "
+                f"{', '.join(FILE_ENCODINGS)}; got {clean(name)} = {clean(value)}",
             )
     return want
 

@@ -20,12 +20,14 @@ from bridge_server.effects import registry
 from bridge_server.effects.descriptor import Value
 from bridge_server.effects.effect import Effect, Loaded, LoadRequest
 from bridge_server.peers import error_message
-from bridge_server.worker.instance import Instance, Still, as_still
+from bridge_server.worker.files import FilePlate, decode_exemplar, decode_plate, encode_result
+from bridge_server.worker.instance import Instance, Rendered, Still
 from bridge_server.worker.outbox import Outbox
 from bridge_server.worker.planes import from_tensor, to_tensor
 from bridge_server.worker.snapshots import Cadence, SnapshotStore, fingerprint
 from host_plugins.link import CTL, DATA
 from host_plugins.wire import messages as m
+from host_plugins.wire.buffers import Buffer
 from host_plugins.wire.errors import BridgeError
 from models.propagator import State
 from models.weights import WeightsMismatch
@@ -112,6 +114,8 @@ class Compute:
             self._fail(session, message, BridgeError("oom", "the device's memory is full"))
         except WeightsMismatch as error:
             self._fail(session, message, BridgeError("weights_mismatch", str(error)))
+        except ValueError as error:
+            self._fail(session, message, BridgeError("bad_frame", str(error)))
         except Exception:
             log.exception("%s failed", message.kind)
             self._fail(session, message, BridgeError("model", f"{message.kind} failed"))
@@ -204,7 +208,12 @@ class Compute:
         self._begin_if_complete(job)
 
     def _still(self, message: m.Exemplar, index: int | None) -> Still:
-        return as_still(to_tensor(message.buffers[0]), index, message.digest)
+        buffer = message.buffers[0]
+        if buffer.name != "file":
+            return Still(to_tensor(buffer), index, message.digest.hex())
+        picture = decode_exemplar(buffer)
+        matte = None if picture.matte is None else torch.from_numpy(picture.matte)
+        return Still(torch.from_numpy(picture.rgb), index, message.digest.hex(), matte)
 
     def _begin_if_complete(self, job: Job) -> None:
         if set(job.stills) != set(job.refs):
@@ -230,27 +239,34 @@ class Compute:
         for exemplar in [late for late in job.late if late.at <= frame.q]:
             job.late.remove(exemplar)
             job.instance.put_exemplar(self._still(exemplar, exemplar.index))
+        buffer = frame.buffers[0]
+        source = None
+        if buffer.name == "file":
+            source = decode_plate(buffer, job.parameters)
+        decoded = time.perf_counter()
         rendered = job.instance.render(
-            to_tensor(frame.buffers[0]),
+            to_tensor(buffer) if source is None else source.luma,
             index=frame.index,
             cut=frame.cut,
             want_confidence=bool(job.want.get("confidence")),
         )
         job.next_q = frame.q + 1
         self._snapshot(job)
-        buffers = []
-        if not frame.silent:
-            dtype = str(job.want.get("dtype", "<f2"))
-            buffers.append(from_tensor("ab", rendered.chroma, dtype))
-            if rendered.confidence is not None:
-                buffers.append(from_tensor("confidence", rendered.confidence, dtype))
-        times = {**rendered.times_us, "total": int((time.perf_counter() - started) * 1e6)}
+        encoding = time.perf_counter()
+        buffers = () if frame.silent else _answer(job, rendered, source, buffer)
+        done = time.perf_counter()
+        times = {
+            "decode": int((decoded - started) * 1e6),
+            **rendered.times_us,
+            "encode": int((done - encoding) * 1e6),
+            "total": int((done - started) * 1e6),
+        }
         result = m.Result(
             job.session,
             frame.q,
             job.epoch,
             frame.index,
-            tuple(buffers),
+            buffers,
             times,
             (),
             job.saved,
@@ -287,3 +303,18 @@ class Compute:
         job = self._jobs.pop(session, None)
         if job is not None:
             job.instance.end_sequence_render()
+
+
+def _answer(
+    job: Job, rendered: Rendered, source: FilePlate | None, asked: Buffer
+) -> tuple[Buffer, ...]:
+    """The buffers of a result: an encoded picture for an encoded frame, planes for a plane."""
+    dtype = str(job.want.get("dtype", "<f2"))
+    if source is None:
+        first = from_tensor("ab", rendered.chroma, dtype)
+    else:
+        encoding = str(job.want.get("encoding", asked.encoding))
+        first = encode_result(source, rendered.chroma, encoding, job.parameters)
+    if rendered.confidence is None:
+        return (first,)
+    return first, from_tensor("confidence", rendered.confidence, dtype)

@@ -10,22 +10,27 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from bridge_server.effects.descriptor import Value
 from bridge_server.effects.effect import Effect, Loaded
-from models import color
+from bridge_server.picture import fit_exemplar, upscale_chroma, working_luma, working_size
 from models.propagator import Exemplar, Propagator, State
 
 
 @dataclass(frozen=True)
 class Still:
-    """An exemplar as it was sent: rgb (1, 3, H, W), sRGB-encoded 0..1."""
+    """An exemplar as it was sent.
+
+    rgb: (H, W, 3) float32, sRGB-encoded 0..1. matte: (H, W), where it is below one half the
+    exemplar says nothing; None when all of it counts. digest: hex.
+    """
 
     rgb: Tensor
     index: int | None
     digest: str
+    matte: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class Instance:
         self._parameters = parameters
         self._propagator: Propagator = effect.propagator(loaded, parameters)
         self._stills: list[Still] = []
-        self._size: tuple[int, int] | None = None
+        self._working: tuple[int, int] | None = None
+        self._full: tuple[int, int] | None = None
         self._restored: State | None = None
 
     def begin_sequence_render(self, stills: list[Still], state: State | None = None) -> None:
@@ -64,20 +70,24 @@ class Instance:
         Raises ValueError when the size is not that of the first frame.
         """
         started = time.perf_counter()
+        size = int(luma.shape[0]), int(luma.shape[1])
+        if self._full is None:
+            self._begin(size)
+        elif size != self._full:
+            raise ValueError(f"expected frames of {self._full}, got {size}")
+        assert self._working is not None
         full = luma[None, None]
-        if self._size is None:
-            self._begin(int(full.shape[-2]), int(full.shape[-1]))
-        assert self._size is not None
-        small = F.interpolate(full.clamp(0, 1), self._size, mode="area")
+        small_luma, small_gray = working_luma(full, *self._working)
         if cut:
             self._propagator.reset()
         prepared = time.perf_counter()
-        step = self._propagator.step(
-            color.gray_to_luma(small), index=index, want_confidence=want_confidence
-        )
+        step = self._propagator.step(small_luma, index=index, want_confidence=want_confidence)
         stepped = time.perf_counter()
-        chroma = F.interpolate(
-            step.chroma.float(), full.shape[-2:], mode="bilinear", align_corners=False
+        chroma = upscale_chroma(
+            step.chroma.float(),
+            full,
+            float(self._parameters["edge_strength"]),
+            gray_small=small_gray,
         )
         chroma = chroma[0] * float(self._parameters["saturation"])
         confidence = None if step.confidence is None else step.confidence[0, 0]
@@ -91,15 +101,16 @@ class Instance:
 
     def put_exemplar(self, still: Still) -> None:
         """Add or replace an exemplar from the next frame on."""
-        if self._size is None:
+        if self._working is None:
+            self._stills = [s for s in self._stills if s.index is None or s.index != still.index]
             self._stills.append(still)
         else:
             self._propagator.put_exemplar(self._fit(still))
 
     def save_state(self) -> State:
-        """The propagator's state, with the working size it belongs to."""
+        """The propagator's state, with the size of the frames it belongs to."""
         state = self._propagator.save_state()
-        return State(state.tensors, {"size": list(self._size or ()), "inner": dict(state.values)})
+        return State(state.tensors, {"full": list(self._full or ()), "inner": dict(state.values)})
 
     def end_sequence_render(self) -> None:
         """Let the state go."""
@@ -110,25 +121,21 @@ class Instance:
     def nbytes(self) -> int:
         return self._propagator.nbytes
 
-    def _begin(self, height: int, width: int) -> None:
-        long_side = int(self._parameters["working_size"])
-        scale = min(1.0, long_side / max(height, width))
-        self._size = max(1, round(height * scale)), max(1, round(width * scale))
-        if self._restored is not None:
-            inner = self._restored.values["inner"]
-            assert isinstance(inner, dict)
-            self._propagator.load_state(State(self._restored.tensors, inner))
-            self._restored = None
-        else:
+    def _begin(self, full: tuple[int, int]) -> None:
+        self._full = full
+        self._working = working_size(*full, int(self._parameters["working_size"]))
+        state, self._restored = self._restored, None
+        if state is None:
             self._propagator.begin([self._fit(still) for still in self._stills])
+            return
+        if state.values["full"] != list(full):
+            raise ValueError(f"expected frames of {state.values['full']}, got {full}")
+        inner = state.values["inner"]
+        assert isinstance(inner, dict)
+        self._propagator.load_state(State(state.tensors, inner))
 
     def _fit(self, still: Still) -> Exemplar:
-        assert self._size is not None
-        rgb = F.interpolate(still.rgb, self._size, mode="bilinear", antialias=True)
-        lab = color.rgb_to_lab(rgb.clamp(0, 1))
-        return Exemplar(lab[:, :1], lab[:, 1:], index=still.index, digest=still.digest)
-
-
-def as_still(rgb: Tensor, index: int | None, digest: bytes) -> Still:
-    """rgb: (H, W, 3) float, 0..1. Returns the still with its planes first."""
-    return Still(rgb.permute(2, 0, 1)[None].contiguous(), index, digest.hex())
+        assert self._working is not None
+        luma, chroma, valid = fit_exemplar(still.rgb, *self._working, matte=still.matte)
+        whole = bool(torch.all(valid == 1))
+        return Exemplar(luma, chroma, still.index, None if whole else valid, still.digest)

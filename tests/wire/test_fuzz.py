@@ -45,19 +45,19 @@ FIELDS = ("s", "q", "ep", "fr", "cr", "ack", "bufs", "i", "p", "c", "n", "x", "d
 MORE_FIELDS = ("effect", "params", "need", "boot", "want", "eff", "tm", "k")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.binary(max_size=200), max_size=14))
 def test_any_parts_are_survived(parts):
     survives(parts)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400), st.lists(st.binary(max_size=32), max_size=9))
 def test_any_header_bytes_are_survived(body, parts):
     survives([MAGIC, body, *parts])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(sorted(KINDS)),
     st.dictionaries(
@@ -71,7 +71,7 @@ def test_known_kinds_with_any_fields_are_survived(kind, fields, parts):
     survives([MAGIC, msgpack.packb({"t": kind, **fields}), *parts])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(SAMPLES), st.data())
 def test_flipped_bytes_are_survived(sample, data):
     parts = [bytearray(part) for part in encode(sample)]

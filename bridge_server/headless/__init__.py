@@ -1,0 +1,1 @@
+"""Colorizing clips and stills from the command line, through the server."""

@@ -1,0 +1,322 @@
+"""One clip through the server: decode ahead, stream, join and encode behind.
+
+Three threads meet at bounded queues, so that memory does not grow with the clip: one reads the
+plate and makes its luma, the caller's streams, one joins chroma with the untouched plate and
+writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from bridge_server.headless.record import Record, file_sha256, record_path
+from bridge_server.media import Deliver, Output, Plate, PlateFrame, open_output, open_plate
+from bridge_server.media.sequences import is_pattern
+from bridge_server.picture import Spaces, join, luma_for_network, working_size
+from bridge_server.picture.delivery import join_settings, spaces_of
+from host_plugins.client import (
+    BridgeError,
+    ClipFrame,
+    ColoredFrame,
+    ExemplarPicture,
+    Server,
+    Session,
+    file_buffer,
+    plane,
+)
+from host_plugins.wire.buffers import FILE_ENCODINGS
+
+QUEUE_FRAMES = 4
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ColorizeJob:
+    """What to color and how.
+
+    plate, output: as media.open_plate and open_output take them. exemplars: (frame or None, path).
+    frames: "1001-1100x2" or None for all. cuts: frame numbers that begin a new shot. overwrite:
+    replace an existing output. keep_done: leave frames whose files were finished by the same job.
+    """
+
+    plate: Path
+    output: Path
+    effect: str
+    exemplars: tuple[tuple[int | None, Path], ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    frames: str | None = None
+    cuts: frozenset[int] = frozenset()
+    deliver: Deliver = field(default_factory=Deliver)
+    overwrite: bool = False
+    priority: str = "batch"
+    ocio_config: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Told after every frame: how many are done of how many."""
+
+    done: int
+    total: int
+    index: int
+
+
+class Runner:
+    """Runs one job. `cancel` may be called from any thread or signal handler."""
+
+    def __init__(
+        self,
+        job: ColorizeJob,
+        server: Server,
+        *,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_event: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
+    ) -> None:
+        self._job = job
+        self._server = server
+        self._on_progress = on_progress
+        self._on_event = on_event
+        self._held: dict[int, PlateFrame] = {}
+        self._stop = threading.Event()
+        self._session: Session | None = None
+        self._failure: BaseException | None = None
+        self.record = Record(
+            str(job.plate), str(job.output), job.effect, {**job.parameters, "frames": job.frames}
+        )
+
+    def run(self) -> Record:
+        """Color the clip. Returns the record, also written beside the output.
+
+        Raises BridgeError; frames that were finished stay, and the record says what happened.
+        """
+        began = time.perf_counter()
+        torch.set_num_threads(1)  # one thread joins; the cores belong to the worker's networks
+        plate = open_plate(self._job.plate, self._job.frames)
+        self._require_free_output(plate)
+        try:
+            self._color(plate)
+            self.record.status = "cancelled" if self._stop.is_set() else "done"
+        except BridgeError as error:
+            self.record.status = "failed"
+            self.record.error = {"code": error.code, "message": error.message, "hint": error.hint}
+            raise
+        finally:
+            wall = time.perf_counter() - began
+            self.record.times_s["wall"] = wall
+            self.record.frames_per_s = round(self.record.frames_done / max(wall, 1e-6), 3)
+            with suppress(OSError):
+                self.record.save(record_path(self._job.output))
+        return self.record
+
+    def cancel(self) -> None:
+        """Stop after the frames that are finished."""
+        self._stop.set()
+        session = self._session
+        if session is not None:
+            threading.Thread(target=session.cancel, daemon=True).start()
+
+    # --- the parts ---
+
+    def _color(self, plate: Plate) -> None:
+        info, record = plate.info, self.record
+        record.full_size = (info.height, info.width)
+        record.frames_asked = len(info.frames)
+        record.notes.extend(info.notes)
+        exemplars = [self._exemplar(index, path) for index, path in self._job.exemplars]
+        loading = time.perf_counter()
+        with self._open_session(exemplars) as session:
+            self._session = session
+            record.add_time("load", time.perf_counter() - loading)
+            self._note_session(session, plate)
+            spaces = spaces_of(info, session.effective, config=self._job.ocio_config)
+            output = open_output(self._job.output, info, self._job.deliver)
+            record.notes.extend(output.notes)
+            try:
+                self._stream(session, plate, spaces, output)
+            except BaseException:
+                self._finish(output)
+                raise
+            self._finish(output)
+
+    def _stream(self, session: Session, plate: Plate, spaces: Spaces, output: Output) -> None:
+        decoded: queue.Queue[ClipFrame | None] = queue.Queue(QUEUE_FRAMES)
+        colored: queue.Queue[ColoredFrame | None] = queue.Queue(QUEUE_FRAMES)
+        frames = list(plate.info.frames)
+        first = session.first_wanted
+
+        def read() -> None:
+            for frame in _from(plate, frames, first):
+                if not self._put(decoded, self._outgoing(frame, spaces)):
+                    return
+            self._put(decoded, None)
+
+        def write() -> None:
+            settings = join_settings(
+                spaces, session.effective, chroma_layer=self._job.deliver.chroma_layer
+            )
+            while (result := self._get(colored)) is not None:
+                self._deliver(result, settings, output, len(frames))
+
+        def again(k: int) -> ClipFrame:
+            return self._outgoing(plate.read(frames[first + k]), spaces)
+
+        threads = [self._thread(read), self._thread(write)]
+        try:
+            for result in session.stream(iter(lambda: self._get(decoded), None), reread=again):
+                self._note_result(result)
+                if not self._put(colored, result):
+                    break
+            self._put(colored, None)
+            threads[1].join()
+        except BridgeError as error:
+            self._failure = self._failure or error
+        finally:
+            if self._failure is not None:
+                self._stop.set()
+            self._unblock(decoded, colored)
+            for thread in threads:
+                thread.join(timeout=30)
+        if self._failure is not None:
+            raise self._failure
+
+    def _outgoing(self, frame: PlateFrame, spaces: Spaces) -> ClipFrame:
+        started = time.perf_counter()
+        luma = luma_for_network(frame, spaces).astype(np.float16)
+        self._held[frame.index] = frame
+        self.record.add_time("decode", time.perf_counter() - started)
+        return ClipFrame(frame.index, (plane("y", luma),), cut=frame.index in self._job.cuts)
+
+    def _deliver(self, result: ColoredFrame, settings: Any, output: Output, total: int) -> None:
+        started = time.perf_counter()
+        frame = self._held.pop(result.index)
+        buffer = result.buffers[0]
+        chroma = np.frombuffer(buffer.data, buffer.dtype).reshape(buffer.shape)
+        joined = join(frame, chroma.astype(np.float32), settings, output.target)
+        middle = time.perf_counter()
+        output.write(joined)
+        self.record.add_time("join", middle - started)
+        self.record.add_time("encode", time.perf_counter() - middle)
+        self.record.frames_done += 1
+        self._on_progress(Progress(self.record.frames_done, total, result.index))
+
+    def _finish(self, output: Output) -> None:
+        """Give finished frames their final names; drop an output that holds none."""
+        if self.record.frames_done:
+            self.record.files = [str(path) for path in output.finish()]
+        else:
+            output.abort()
+
+    def _open_session(self, exemplars: Sequence[ExemplarPicture]) -> Session:
+        return self._server.open(
+            self._job.effect,
+            self._job.parameters,
+            exemplars,
+            want={"dtype": "<f2"},
+            priority=self._job.priority,
+            on_event=self._event,
+        )
+
+    def _event(self, name: str, data: Mapping[str, Any]) -> None:
+        if name not in ("loading", "cancelled"):
+            self.record.warn(f"{name}: {json.dumps(dict(data), default=str)}")
+        self._on_event(name, data)
+
+    def _exemplar(self, index: int | None, path: Path) -> ExemplarPicture:
+        """The file as it is where the wire takes its format, else its decoded pixels."""
+        ending = path.suffix.lower().lstrip(".")
+        if {"tif": "tiff", "jpg": "jpeg"}.get(ending, ending) in FILE_ENCODINGS:
+            picture = ExemplarPicture(file_buffer(path), index)
+        else:
+            from bridge_server.picture import load_exemplar
+
+            picture = ExemplarPicture(plane("rgb", load_exemplar(path).rgb), index)
+        told = {"path": str(path), "frame": index, "sha256": file_sha256(path)}
+        self.record.exemplars.append(told)
+        return picture
+
+    def _note_session(self, session: Session, plate: Plate) -> None:
+        effective = dict(session.effective)
+        self.record.made_by = dict(effective.pop("made_by", {}))
+        self.record.effective = effective
+        self.record.working_size = working_size(
+            plate.info.height, plate.info.width, int(effective["working_size"])
+        )
+        self.record.server = dict(self._server.info)
+        self.record.notes.extend(session.warnings)
+
+    def _note_result(self, result: ColoredFrame) -> None:
+        for stage in ("prepare", "network", "enlarge", "queue"):
+            self.record.add_time(stage, float(result.times_us.get(stage, 0)) / 1e6)
+        for text in result.degraded:
+            self.record.warn(text)
+
+    def _require_free_output(self, plate: Plate) -> None:
+        output = self._job.output
+        if is_pattern(output) or self._job.overwrite or not output.exists():
+            return
+        raise BridgeError("output_exists", f"expected a free name for the output, got {output}")
+
+    # --- queues that give up when the job does ---
+
+    def _put(self, where: queue.Queue[T], item: T) -> bool:
+        while not self._stop.is_set() or item is None:
+            with suppress(queue.Full):
+                where.put(item, timeout=0.2)
+                return True
+            if self._stop.is_set():
+                return False
+        return False
+
+    def _get(self, where: queue.Queue[T]) -> T | None:
+        while True:
+            with suppress(queue.Empty):
+                return where.get(timeout=0.2)
+            if self._stop.is_set():
+                return None
+
+    def _unblock(self, *queues: queue.Queue[Any]) -> None:
+        for waiting in queues:
+            with suppress(queue.Full):
+                waiting.put_nowait(None)
+
+    def _thread(self, work: Callable[[], None]) -> threading.Thread:
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:
+                self._failure = self._failure or error
+                self._stop.set()
+                if self._session is not None:
+                    self._session.cancel()
+
+        thread = threading.Thread(target=guarded, name=work.__name__, daemon=True)
+        thread.start()
+        return thread
+
+
+def job_key(job: ColorizeJob) -> str:
+    """Names a job by its plate, output and exemplars, so that a later run finds its own state."""
+    told = [str(job.plate.absolute()), str(job.output.absolute()), job.effect, job.frames]
+    told += [f"{index}={file_sha256(path)}" for index, path in job.exemplars]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _from(plate: Plate, frames: Sequence[int], first: int) -> Iterator[PlateFrame]:
+    """All frames of the plate from position `first` on."""
+    if first == 0:
+        yield from plate
+        return
+    for index in frames[first:]:
+        yield plate.read(index)
