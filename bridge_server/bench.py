@@ -1,0 +1,263 @@
+"""The library behind `chromabridge bench`: what each switch gains and costs on this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accel import device
+from accel.compiling import Compiler
+from accel.device import Facts
+from accel.memory import MemoryPlan
+from accel.plan import Plan, Switches, make_plan
+from bridge_server.difference import ciede2000
+from models.propagator import Exemplar, Propagator
+
+SIZES = ((480, 640), (432, 768))  # those of the seed's tables, height first
+OFF = Switches(use_torch_compile="off", correlation_sampler="off", precision="fp32")
+VARIANTS: Mapping[str, Switches] = {
+    "baseline": OFF,
+    "precision": replace(OFF, precision="auto", use_fp16=True),
+    "compile": replace(OFF, use_torch_compile="on"),
+    "sampler": replace(OFF, correlation_sampler="on"),
+    "sage": replace(OFF, use_sage_attention=True),
+    "all": Switches(
+        use_torch_compile="on", correlation_sampler="auto", use_fp16=True, use_sage_attention=True
+    ),
+}
+Build = Callable[[Plan, MemoryPlan, Compiler | None], Propagator]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames of one size and what gives them color. lumas: each (1, 1, H, W), CIE L."""
+
+    name: str
+    lumas: tuple[Tensor, ...]
+    exemplar: Exemplar
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width = self.lumas[0].shape[-2:]
+        return int(height), int(width)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant of one effect at one size.
+
+    seconds: median of a frame. gain: baseline's seconds over these. peak_bytes: over what was held
+    before the network was built, weights included. error_mean, error_max: CIEDE2000 against the
+    baseline of the same frames. why_not: reasons why the variant is the same as another and was
+    not run; all figures are 0 then.
+    """
+
+    effect: str
+    height: int
+    width: int
+    variant: str
+    effective: Mapping[str, Any]
+    seconds: float = 0.0
+    gain: float = 0.0
+    peak_bytes: int = 0
+    error_mean: float = 0.0
+    error_max: float = 0.0
+    warm_up_s: float = 0.0
+    why_not: tuple[str, ...] = ()
+
+    @property
+    def fps(self) -> float:
+        return 1.0 / self.seconds if self.seconds else 0.0
+
+
+def measure(
+    effect: str,
+    build: Build,
+    facts: Facts,
+    clip: Clip,
+    *,
+    variants: Mapping[str, Switches] = VARIANTS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Row]:
+    """Rows of one effect at the clip's size, baseline first, each as soon as it is known.
+
+    build: a fresh propagator for a plan; the compiler, if any, must be handed to its network.
+    clock: process time is fairer than wall time on a CPU that others use too.
+    """
+    height, width = clip.size
+    wanted: list[Tensor] = []
+    base, seen = 0.0, dict[str, str]()
+    for name, asked in variants.items():
+        plan = make_plan(facts, effect, asked)
+        ran = json.dumps(plan.effective, sort_keys=True)
+        row = Row(effect, height, width, name, plan.effective)
+        if ran in seen:
+            same = f"the same as {seen[ran]} here"
+            yield replace(row, why_not=(same, *(str(c) for c in plan.choices if c.refusals)))
+            continue
+        seen[ran] = name
+        run = _run(plan, build, clip, clock)
+        wanted, base = (wanted, base) if wanted else (run.chroma, run.seconds)
+        mean, most = _errors(clip, run.chroma, wanted)
+        yield replace(
+            row,
+            seconds=run.seconds,
+            gain=base / run.seconds if run.seconds else 0.0,
+            peak_bytes=run.peak_bytes,
+            error_mean=mean,
+            error_max=most,
+            warm_up_s=run.warm_up_s,
+            why_not=tuple(str(outcome) for outcome in run.fallbacks),
+        )
+
+
+def text(rows: Sequence[Row]) -> str:
+    """A table for the terminal; a variant that did not run says why on a line of its own."""
+    head = f"{'effect':<14} {'size':<9} {'variant':<10} {'s/frame':>8} {'frames/s':>8} "
+    lines = [head + f"{'gain':>6} {'peak MiB':>9} {'dE mean':>8} {'dE max':>7}  precision"]
+    for row in rows:
+        size = f"{row.width}x{row.height}"
+        start = f"{row.effect:<14} {size:<9} {row.variant:<10} "
+        if row.seconds:
+            lines.append(
+                f"{start}{row.seconds:8.3f} {row.fps:8.2f} {row.gain:6.2f} "
+                f"{row.peak_bytes / 2**20:9.0f} {row.error_mean:8.3f} {row.error_max:7.2f}"
+                f"  {row.effective.get('precision', '')}"
+            )
+        else:
+            lines.append(f"{start}not run")
+        lines.extend(f"    {reason}" for reason in row.why_not)
+    return "\n".join(lines)
+
+
+def to_json(rows: Sequence[Row], facts: Facts) -> dict[str, Any]:
+    """Everything, with the machine that it was measured on."""
+    return {
+        "schema": 1,
+        "device": facts.to_json(),
+        "rows": [asdict(row) | {"fps": row.fps} for row in rows],
+    }
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """Bars of frames per second, a group an effect and size, as a PNG; needs OpenCV.
+
+    Raises ValueError when nothing was measured.
+    """
+    import cv2
+    import numpy as np
+
+    shown = [row for row in rows if row.seconds]
+    if not shown:
+        raise ValueError("rows: expected at least one that was measured, got none")
+    step, left, right = 26, 330, 170
+    groups = list(dict.fromkeys((row.effect, row.height, row.width) for row in shown))
+    height = step * (len(shown) + 2 * len(groups) + 1)
+    canvas = np.full((height, 960, 3), 255, np.uint8)
+    longest, y = max(row.fps for row in shown), step
+
+    def write(words: str, x: int, scale: float = 0.45) -> None:
+        cv2.putText(
+            canvas, words, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (40, 40, 40), 1, cv2.LINE_AA
+        )
+
+    for effect, rows_high, columns in groups:
+        write(f"{effect} at {columns}x{rows_high}, frames per second", 12, 0.55)
+        y += step
+        for row in shown:
+            if (row.effect, row.height, row.width) != (effect, rows_high, columns):
+                continue
+            end = left + round((960 - left - right) * row.fps / longest)
+            color = (170, 170, 170) if row.variant == "baseline" else (180, 120, 40)
+            cv2.rectangle(canvas, (left, y - 14), (max(end, left + 1), y + 2), color, -1)
+            write(f"{row.variant} ({row.effective.get('precision', '')})", 30)
+            write(f"{row.fps:.2f}  x{row.gain:.2f}  dE {row.error_mean:.2f}", end + 8)
+            y += step
+        y += step
+    encoded = cv2.imencode(".png", canvas)[1]
+    path.write_bytes(encoded.tobytes())
+
+
+def synthetic_clip(height: int, width: int, frames: int) -> Clip:
+    """Moving shapes with texture, for machines without footage; the same on every machine."""
+    lab = [_synthetic(height, width, number) for number in range(frames + 1)]
+    exemplar = Exemplar(lab[0][:, :1], lab[0][:, 1:])
+    return Clip("synthetic", tuple(frame[:, :1] for frame in lab[1:]), exemplar)
+
+
+@dataclass(frozen=True)
+class _Run:
+    chroma: list[Tensor]
+    seconds: float
+    peak_bytes: int
+    warm_up_s: float
+    fallbacks: tuple[Any, ...]
+
+
+def _run(plan: Plan, build: Build, clip: Clip, clock: Callable[[], float]) -> _Run:
+    facts, (height, width) = plan.facts, clip.size
+    held = device.reset_peak(facts) if _has_peak(facts) else 0
+    compiler = plan.build_compiler()
+    with torch.inference_mode():
+        began = clock()
+        shot = build(plan, plan.memory_for(height, width), compiler)
+        warm_up(shot, clip, compiler)
+        shot.begin([clip.exemplar])
+        warm_up_s = clock() - began
+        chroma, times = [], []
+        for index, luma in enumerate(clip.lumas):
+            device.wait(facts)
+            start = clock()
+            chroma.append(shot.step(luma, index=index).chroma)
+            device.wait(facts)
+            times.append(clock() - start)
+    peak = device.peak_bytes(facts) - held if _has_peak(facts) else 0
+    fallbacks = [o for o in compiler.outcomes if o.code != "compiled"] if compiler else []
+    seconds = sorted(times)[len(times) // 2]
+    return _Run([c.cpu() for c in chroma], seconds, peak, warm_up_s, tuple(fallbacks))
+
+
+def warm_up(shot: Propagator, clip: Clip, compiler: Compiler | None) -> None:
+    """Two steps on the clip's own shapes, and all compilation; the shot begins anew afterwards."""
+    frames = clip.lumas[:2]
+    if compiler is None:
+        shot.begin([clip.exemplar])
+        for index, luma in enumerate(frames):
+            shot.step(luma, index=index)
+        return
+    with compiler.warming():
+        shot.begin([clip.exemplar])
+        for index, luma in enumerate(frames):
+            shot.step(luma, index=index)
+
+
+def _errors(clip: Clip, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> tuple[float, float]:
+    """Mean and largest CIEDE2000 over all frames; luma is the plate's own in both."""
+    differences = [
+        ciede2000(torch.cat((luma, a.float()), 1), torch.cat((luma, b.float()), 1))
+        for luma, a, b in zip(clip.lumas, found, wanted, strict=True)
+    ]
+    every = torch.stack(differences)
+    return float(every.mean()), float(every.max())
+
+
+def _has_peak(facts: Facts) -> bool:
+    return facts.kind == "cuda" or (facts.kind == "cpu" and facts.system == "Linux")
+
+
+def _synthetic(height: int, width: int, number: int) -> Tensor:
+    """(1, 3, H, W) Lab: two drifting waves, a texture, and a disc of its own color."""
+    y = torch.arange(height, dtype=torch.float32)[:, None]
+    x = torch.arange(width, dtype=torch.float32)[None, :]
+    texture = torch.sin(x * 0.9) * torch.sin(y * 1.1)
+    wave = torch.sin((x + 3 * number) / 37) + torch.cos((y - 2 * number) / 29)
+    disc = ((x - width / 2 - 4 * number) ** 2 + (y - height / 2) ** 2 < (height / 5) ** 2).float()
+    luma = 50 + 14 * wave + 4 * texture + 12 * disc
+    return torch.stack((luma, 25 * wave + 40 * disc, 30 * torch.cos(wave * 2) - 25 * disc))[None]
