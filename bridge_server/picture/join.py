@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -27,7 +29,7 @@ from bridge_server.picture.subsample import subsample
 
 Gamut = Literal["preserve_luma", "clip", "none"]
 #: Pixels worked on at once; keeps intermediate planes inside the processor's cache.
-_CHUNK = 1 << 17
+_CHUNK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,15 @@ def join(
     chroma: Tensor | Array,
     settings: JoinSettings,
     target: Coding | None = None,
+    *,
+    threads: int = 1,
 ) -> PlateFrame:
     """The colored frame.
 
     chroma: (2, H, W) of the canvas, CIE a and b, any float type. target: the coding to make
     (Output.target), by default the plate's, a gray YCbCr plate becoming 4:4:4. The Y plane is the
-    plate's bit for bit where depth and range are the same. Raises ValueError on another size.
+    plate's bit for bit where depth and range are the same. threads: that share the rows. Raises
+    ValueError on another size.
     """
     plane = torch.as_tensor(chroma)
     if tuple(plane.shape) != (2, *frame.canvas):
@@ -68,8 +73,8 @@ def join(
         plane = plane[:, top : top + height, left : left + width]
     target = target or _own_coding(frame.picture)
     if isinstance(target, YcbcrCoding):
-        return replace(frame, picture=_ycbcr(frame.picture, plane, settings, target))
-    return _rgb(frame, plane, settings, target)
+        return replace(frame, picture=_ycbcr(frame.picture, plane, settings, target, threads))
+    return _rgb(frame, plane, settings, target, threads)
 
 
 def _own_coding(picture: Picture) -> Coding:
@@ -78,7 +83,7 @@ def _own_coding(picture: Picture) -> Coding:
 
 
 def _rgb(
-    frame: PlateFrame, chroma: Tensor, settings: JoinSettings, target: RgbCoding
+    frame: PlateFrame, chroma: Tensor, settings: JoinSettings, target: RgbCoding, threads: int
 ) -> PlateFrame:
     spaces, picture = settings.spaces, frame.picture
     luma = plate_luma(picture, spaces.input)
@@ -87,25 +92,22 @@ def _rgb(
     height, width = luma.shape
     pixels, names = _other_channels(picture, target)
     layer = np.empty((height, width, 3), np.float32) if settings.chroma_layer else None
-    for rows in _row_chunks(height, width):
+    bounds = _bounds(spaces.output, target)
+
+    def work(rows: slice) -> None:
+        base = kept[rows] if tint is None else kept[rows] + tint[:, rows]
         difference = _fitted(
-            luma[rows],
-            kept[rows],
-            chroma[:, rows],
-            settings,
-            spaces.output.weights,
-            _bounds(spaces.output, target),
-            None if tint is None else tint[:, rows],
+            luma[rows], base, chroma[:, rows], settings, spaces.output.weights, bounds
         )
         if layer is not None:
-            layer[rows] = difference.permute(1, 2, 0).numpy()
-        if settings.chroma_only:
-            result = difference if target.floating else difference + 0.5
-        else:
-            result = difference + torch.from_numpy(kept[rows])
-            if tint is not None:
-                result += tint[:, rows]
-        pixels[rows, :, :3] = _stored(result, target).permute(1, 2, 0).numpy()
+            layer[rows] = difference.transpose(1, 2, 0)
+        if not settings.chroma_only:
+            difference += base
+        elif not target.floating:
+            difference += np.float32(0.5)
+        _store(difference, target, pixels[rows])
+
+    _in_chunks(work, height, width, threads)
     joined = RgbPicture(pixels, names, (0, 1, 2), target)
     if isinstance(picture, RgbPicture) and not picture.gray:
         joined = _in_place(picture, joined)
@@ -113,7 +115,7 @@ def _rgb(
 
 
 def _ycbcr(
-    picture: Picture, chroma: Tensor, settings: JoinSettings, target: YcbcrCoding
+    picture: Picture, chroma: Tensor, settings: JoinSettings, target: YcbcrCoding, threads: int
 ) -> YcbcrPicture:
     spaces = settings.spaces
     luma = plate_luma(picture, spaces.input)
@@ -122,61 +124,79 @@ def _ycbcr(
     small_luma = subsample(torch.from_numpy(luma), target).numpy()
     small_kept = subsample(torch.from_numpy(kept), target).numpy()
     small_chroma = subsample(chroma.float(), target)
-    tint = None if settings.neutralize else subsample(_tint(picture, spaces, kept), target)
+    tint = None
+    if not settings.neutralize:
+        tint = subsample(torch.from_numpy(_tint(picture, spaces, kept)), target).numpy()
     height, width = small_luma.shape
     planes = np.empty((2, height, width), target.dtype)
     # Cb and Cr are differences of blue and red from luma, scaled to +-0.5 (ITU-R BT.601, 2.5.1).
-    scale = [target.chroma_span / (2.0 * (1.0 - weights[i])) for i in (2, 0)]
+    scale = [np.float32(target.chroma_span / (2.0 * (1.0 - weights[i]))) for i in (2, 0)]
     margin = 0 if target.full_range else 1 << (target.bits - 8)
     highest = (1 << target.bits) - 1 - margin
-    for rows in _row_chunks(height, width):
+
+    def work(rows: slice) -> None:
+        base = small_kept[rows] if tint is None else small_kept[rows] + tint[:, rows]
         difference = _fitted(
-            small_luma[rows],
-            small_kept[rows],
-            small_chroma[:, rows],
-            settings,
-            weights,
-            (0.0, 1.0),
-            None if tint is None else tint[:, rows],
+            small_luma[rows], base, small_chroma[:, rows], settings, weights, (0.0, 1.0)
         )
         if tint is not None and not settings.chroma_only:
-            difference = difference + tint[:, rows]
+            difference += tint[:, rows]
         for plane, (channel, factor) in enumerate(zip((2, 0), scale, strict=True)):
-            codes = (difference[channel] * factor + target.neutral).round_()
-            planes[plane, rows] = codes.clamp_(margin, highest).numpy()
+            codes = np.rint(difference[channel] * factor + np.float32(target.neutral))
+            planes[plane, rows] = np.clip(codes, margin, highest)
+
+    _in_chunks(work, height, width, threads)
     y = _y_plane(picture, kept, spaces, target)
     if settings.chroma_only:
         y = np.full_like(y, target.black + target.luma_span // 2)
     return YcbcrPicture(y, planes[0], planes[1], _alpha(picture, target), target)
 
 
+def _in_chunks(work: Callable[[slice], None], height: int, width: int, threads: int) -> None:
+    """Run work on bands of rows small enough for the processor's cache."""
+    step = max(1, _CHUNK // width)
+    bands = [slice(top, min(top + step, height)) for top in range(0, height, step)]
+    if threads == 1 or len(bands) == 1:
+        for rows in bands:
+            work(rows)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, bands):
+            pass
+
+
 def _fitted(
     luma: Floats,
-    kept: Floats,
+    base: Floats,
     chroma: Tensor,
     settings: JoinSettings,
     weights: tuple[float, float, float],
     bounds: tuple[float, float],
-    tint: Tensor | None,
-) -> Tensor:
-    """Color differences (3, h, w) that the gamut option lets stand."""
+) -> Floats:
+    """Color differences (3, h, w) that the gamut option lets stand.
+
+    base: (h, w) or (3, h, w), what they will be added to.
+    """
     gray = settings.spaces.gray_view(luma)
-    scaled = chroma.float() * settings.saturation
+    scaled = (chroma.float() * settings.saturation).numpy()
     difference = color_difference(gray, luma, scaled, settings.spaces, weights)
-    base = torch.from_numpy(kept)
-    if not np.isfinite(kept).all():
-        difference = difference * torch.isfinite(base)
-        base = torch.nan_to_num(base)
-    if tint is not None:
-        base = base + tint
-    low, high = base.clamp(max=bounds[0]) - base, base.clamp(min=bounds[1]) - base
-    if settings.gamut == "clip":
-        return torch.minimum(torch.maximum(difference, low), high)
+    finite = np.isfinite(base)
+    if not finite.all():
+        difference *= finite
+        base = np.where(finite, base, np.float32(0))
     if settings.gamut == "none":
         return difference
-    room = torch.where(difference > 0, high, low) / difference
-    factor = torch.nan_to_num(room, nan=1.0, posinf=1.0, neginf=1.0).amin(0).clamp_(0.0, 1.0)
-    return difference * factor
+    low = np.minimum(np.float32(bounds[0]) - base, np.float32(0))
+    high = np.maximum(np.float32(bounds[1]) - base, np.float32(0))
+    if settings.gamut == "clip":
+        clipped: Floats = np.clip(difference, low, high)
+        return clipped
+    # The bound on the side of each difference, as a multiple of it; 0/0 asks for nothing.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        room = np.fmax(high / difference, low / difference)
+    factor = np.fmin(np.fmin(room[0], room[1]), np.fmin(room[2], np.float32(1)))
+    difference *= np.maximum(factor, np.float32(0))
+    return difference
 
 
 def _bounds(space: Space, target: RgbCoding) -> tuple[float, float]:
@@ -184,21 +204,21 @@ def _bounds(space: Space, target: RgbCoding) -> tuple[float, float]:
     return space.black, float("inf") if space.scene and target.floating else 1.0
 
 
-def _tint(picture: Picture, spaces: Spaces, kept: Floats) -> Tensor:
+def _tint(picture: Picture, spaces: Spaces, kept: Floats) -> Floats:
     """The plate's own color as differences from its luma, (3, H, W) in output codes."""
     if isinstance(picture, YcbcrPicture):
         if picture.cb is None or picture.cr is None:
-            return torch.zeros(3, *kept.shape)
+            return np.zeros((3, *kept.shape), np.float32)
         return _ycbcr_tint(picture)
     values = picture.pixels[..., list(picture.color)].astype(np.float32)
     if not picture.coding.floating:
         values = values / np.float32(picture.coding.peak)
     if spaces.input != spaces.output:
         values = spaces.output.from_linear(spaces.input.to_linear(values))
-    return torch.from_numpy(values - kept[..., None]).permute(2, 0, 1).contiguous()
+    return np.ascontiguousarray((values - kept[..., None]).transpose(2, 0, 1))
 
 
-def _ycbcr_tint(picture: YcbcrPicture) -> Tensor:
+def _ycbcr_tint(picture: YcbcrPicture) -> Floats:
     coding = picture.coding
     height, width = picture.size
     weights = matrix_weights(coding.matrix)
@@ -207,9 +227,10 @@ def _ycbcr_tint(picture: YcbcrPicture) -> Tensor:
         assert plane is not None
         values = (plane.astype(np.float32) - coding.neutral) / coding.chroma_span
         full = values.repeat(1 << coding.shift_y, 0).repeat(1 << coding.shift_x, 1)
-        planes.append(torch.from_numpy(full[:height, :width] * (2.0 * (1.0 - weight))))
+        planes.append(full[:height, :width] * np.float32(2.0 * (1.0 - weight)))
     blue, red = planes
-    return torch.stack((red, -(weights[0] * red + weights[2] * blue) / weights[1], blue))
+    green = -(weights[0] * red + weights[2] * blue) / weights[1]
+    return np.stack((red, green, blue)).astype(np.float32)
 
 
 def _y_plane(picture: Picture, kept: Floats, spaces: Spaces, target: YcbcrCoding) -> Array:
@@ -232,11 +253,15 @@ def _codes(values: Array, target: YcbcrCoding) -> Array:
     return codes
 
 
-def _stored(values: Tensor, target: RgbCoding) -> Tensor:
-    """Values as the target holds them; integers come back as float for numpy to convert."""
-    if target.floating:
-        return values
-    return (torch.nan_to_num(values) * target.peak).round_().clamp_(0.0, target.peak)
+def _store(values: Floats, target: RgbCoding, pixels: Array) -> None:
+    """Put (3, h, w) values into the first channels of (h, w, C) pixels."""
+    if target.floating and target.bits == 16:
+        values = torch.from_numpy(values).half().numpy()
+    elif not target.floating:
+        values = np.nan_to_num(values) * np.float32(target.peak)
+        values = np.clip(np.rint(values, out=values), 0, target.peak).astype(target.dtype)
+    for channel in range(3):
+        pixels[..., channel] = values[channel]
 
 
 def _other_channels(picture: Picture, target: RgbCoding) -> tuple[Array, tuple[str, ...]]:
@@ -287,8 +312,3 @@ def _scaled(plane: Array | None, peak: float, target: RgbCoding) -> Array | None
     if not target.floating:
         values = np.rint(np.clip(np.nan_to_num(values), 0, 1) * target.peak)
     return values.astype(target.dtype)
-
-
-def _row_chunks(height: int, width: int) -> list[slice]:
-    step = max(1, _CHUNK // width)
-    return [slice(top, min(top + step, height)) for top in range(0, height, step)]

@@ -20,7 +20,8 @@ from models.color import linear_to_srgb, srgb_to_linear
 BUILTIN_CONFIG = "studio-config-v2.1.0_aces-v1.3_ocio-v2.3"
 #: Display-encoded sRGB or Rec.709, handled without OCIO: the network's own space.
 DISPLAY = "display"
-_LINEAR = "lin_rec709_srgb"
+#: Linear Rec.709, handled without OCIO; OCIO's own name for it.
+LINEAR = "lin_rec709_srgb"
 #: Published luma weights (Rec.709, Rec.2020, Display P3, ACES AP1 and AP0, BT.601).
 _PUBLISHED = (
     (0.2126, 0.7152, 0.0722),
@@ -30,7 +31,10 @@ _PUBLISHED = (
     (0.3439664498, 0.7281660966, -0.0721325464),
 )
 #: Other names that people use for DISPLAY.
-_DISPLAY_NAMES = frozenset({"display", "srgb", "rec709", "rec.709", "bt709", "gamma2.2"})
+_DISPLAY_NAMES = frozenset({"display", "srgb", "rec709", "rec.709", "bt709"})
+_LINEAR_NAMES = frozenset(
+    {LINEAR, "linear", "lin_rec709", "lin_rec709_scene", "lin_srgb", "linear rec.709 (srgb)"}
+)
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,16 @@ class Space:
         """Codes to linear Rec.709. codes: (..., 3)."""
         if self.name == DISPLAY:
             return srgb_to_linear(torch.from_numpy(codes)).numpy()
+        if self.name == LINEAR:
+            return codes
         return _apply(_processor(self.config, self.name, "to"), codes)
 
     def from_linear(self, linear: Floats) -> Floats:
         """Linear Rec.709 to codes. linear: (..., 3)."""
         if self.name == DISPLAY:
             return linear_to_srgb(torch.from_numpy(linear)).numpy()
+        if self.name == LINEAR:
+            return linear
         return _apply(_processor(self.config, self.name, "from"), linear)
 
 
@@ -85,11 +93,11 @@ class Spaces:
         """
         if self.plain:
             return codes if np.isfinite(codes).all() else _finite(codes, 100.0)
-        return np.take(_view_table(self), _half_index(codes))
+        return np.take(_view_table(self), half_index(codes))
 
     def linear_luma(self, codes: Floats) -> Floats:
         """Linear luminance of gray codes of the input space, finite. codes: (H, W) float32."""
-        return np.take(_linear_table(self.input), _half_index(codes))
+        return np.take(_linear_table(self.input), half_index(codes))
 
     def convert_luma(self, codes: Floats) -> Floats:
         """Gray codes of the input space as codes of the output space, exact when both are one."""
@@ -123,17 +131,15 @@ def default_space(info: PlateInfo) -> str:
     point is linear Rec.709, integers are display-encoded.
     """
     if info.kind == "movie":
-        named = {16: "rec2100_pq_display", 18: "rec2100_hlg_display", 8: _LINEAR}
+        named = {16: "rec2100_pq_display", 18: "rec2100_hlg_display", 8: LINEAR}
         return named.get(info.tags.transfer, DISPLAY)
     floating = isinstance(info.coding, RgbCoding) and info.coding.floating
     declared = info.space.lower()
-    if declared and not declared.startswith(
-        ("srgb", "scene_linear", "rec709", "linear", "unknown")
-    ):
+    if declared in _LINEAR_NAMES or (declared.startswith("srgb") and not floating):
+        return LINEAR if declared in _LINEAR_NAMES else DISPLAY
+    if declared and not declared.startswith(("srgb", "scene_linear", "rec709", "unknown")):
         return info.space
-    if declared.startswith("srgb") and not floating:
-        return DISPLAY
-    return _LINEAR if floating else DISPLAY
+    return LINEAR if floating else DISPLAY
 
 
 @lru_cache(maxsize=32)
@@ -141,6 +147,8 @@ def find_space(name: str, config: str = BUILTIN_CONFIG) -> Space:
     """A space by its name, alias or role in a config. Raises BridgeError bad_param."""
     if name.lower() in _DISPLAY_NAMES:
         return Space(DISPLAY, config, _PUBLISHED[0], 0.0, 1.0, scene=False)
+    if name.lower() in _LINEAR_NAMES:
+        return Space(LINEAR, config, _PUBLISHED[0], 0.0, 1.0, scene=True)
     found = _config(config).getColorSpace(name)
     if found is None:
         raise BridgeError(
@@ -169,6 +177,13 @@ def luma_of(codes: Array, weights: tuple[float, float, float]) -> Floats:
     return luma
 
 
+def half_index(codes: Floats) -> Array:
+    """Index of each float32 value into a table over all half floats."""
+    halves = torch.from_numpy(np.ascontiguousarray(codes)).half()
+    index: Array = halves.numpy().view(np.uint16)
+    return index
+
+
 def _weights(config: str, name: str, black: float, white: float) -> tuple[float, float, float]:
     """Luma weights by what OCIO says of full red, green, blue; the published set if one is near."""
     primaries = np.full((3, 3), black, np.float32)
@@ -176,9 +191,9 @@ def _weights(config: str, name: str, black: float, white: float) -> tuple[float,
     linear = _apply(_processor(config, name, "to"), primaries)
     luminance = linear @ np.array(_PUBLISHED[0], np.float32)
     found = luminance / luminance.sum()
-    for known in _PUBLISHED:
-        if np.abs(found - known).max() < 0.012:
-            return known
+    nearest = min(_PUBLISHED, key=lambda known: float(np.abs(found - known).max()))
+    if np.abs(found - nearest).max() < 0.012:
+        return nearest
     return float(found[0]), float(1 - found[0] - found[2]), float(found[2])
 
 
@@ -201,9 +216,9 @@ def _processor(config: str, name: str, direction: str) -> Any:
     """A CPU processor between a space and linear Rec.709, found through the interchange roles."""
     try:
         if direction == "to":
-            made = ocio.Config.GetProcessorToBuiltinColorSpace(_config(config), name, _LINEAR)
+            made = ocio.Config.GetProcessorToBuiltinColorSpace(_config(config), name, LINEAR)
         else:
-            made = ocio.Config.GetProcessorFromBuiltinColorSpace(_LINEAR, _config(config), name)
+            made = ocio.Config.GetProcessorFromBuiltinColorSpace(LINEAR, _config(config), name)
     except ocio.Exception as problem:
         raise BridgeError(
             "bad_param",
@@ -248,12 +263,6 @@ def _apply(processor: Any, values: Floats) -> Floats:
     flat = copied.reshape(-1, 3)
     processor.apply(ocio.PackedImageDesc(flat, flat.shape[0], 1, 3))
     return copied
-
-
-def _half_index(codes: Floats) -> Array:
-    """Index of each value into a table over all half floats."""
-    with np.errstate(over="ignore"):
-        return codes.astype(np.float16).view(np.uint16)
 
 
 def _finite(values: Floats, limit: float) -> Floats:
