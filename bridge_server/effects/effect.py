@@ -37,10 +37,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """What a worker hands to `load`: its plan, and where this user's weights lie."""
+    """What a worker hands to `load`: its plan, where this user's weights lie, the parameters."""
 
     plan: Any
     home: Path
+    values: Mapping[str, Value]
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Effect:
     """See the module. hidden ones are not offered, but can be opened by name.
 
     unavailable: returns the error that opening would give (weights missing, license not accepted),
-    or None. load: builds the networks. propagator: one session's propagator from the networks and
-    the effective parameters. network_multiple: the sides that the network pads to, for the record.
+    or None. load: builds the networks. propagator: one session's propagator from the networks, the
+    effective parameters, and the memory mode that the plan chose.
     """
 
     id: str
@@ -59,7 +60,7 @@ class Effect:
     params: tuple[Param, ...]
     groups: tuple[Group, ...]
     load: Callable[[LoadRequest], Loaded]
-    propagator: Callable[[Loaded, Mapping[str, Value]], Any]
+    propagator: Callable[[Loaded, Mapping[str, Value], str], Any]
     unavailable: Callable[[], BridgeError | None] = _available
     notice: str = ""
     hidden: bool = False

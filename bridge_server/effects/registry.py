@@ -6,7 +6,10 @@ from bridge_server.effects import lookup
 from bridge_server.effects.effect import Effect
 from host_plugins.wire.errors import BridgeError
 
-EFFECTS: dict[str, Effect] = {effect.id: effect for effect in (lookup.EFFECT,)}
+EFFECTS: dict[str, Effect] = {
+    effect.id: effect
+    for effect in (colormnet.EFFECT, deep_exemplar.EFFECT, starter.EFFECT, lookup.EFFECT)
+}
 
 
 def find(name: str) -> Effect:

@@ -5,9 +5,11 @@ The only place that turns exceptions of networks into errors for a client.
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +17,18 @@ from typing import Any
 
 import torch
 
+from accel.plan import Plan
 from bridge_server import __version__
 from bridge_server.effects import registry
 from bridge_server.effects.descriptor import Value
 from bridge_server.effects.effect import Effect, Loaded, LoadRequest
+from bridge_server.effects.performance import switches_of
 from bridge_server.peers import error_message
 from bridge_server.worker.files import FilePlate, decode_exemplar, decode_plate, encode_result
 from bridge_server.worker.instance import Instance, Rendered, Still
 from bridge_server.worker.outbox import Outbox
 from bridge_server.worker.planes import from_tensor, to_tensor
+from bridge_server.worker.planning import Planner, memory_mode
 from bridge_server.worker.snapshots import Cadence, SnapshotStore, fingerprint
 from host_plugins.link import CTL, DATA
 from host_plugins.wire import messages as m
@@ -33,6 +38,8 @@ from models.propagator import State
 from models.weights import WeightsMismatch
 
 log = logging.getLogger(__name__)
+
+MOST_LOADED = 3
 
 
 @dataclass
@@ -49,6 +56,7 @@ class Job:
     snapshot_key: str
     cadence: Cadence
     instance: Instance
+    told: Mapping[str, Any]
     next_q: int = 0
     saved: int | None = None
     stills: dict[bytes, Still] = field(default_factory=dict)
@@ -65,7 +73,8 @@ class Compute:
         self._home = home
         self._settings = settings
         self._messages: queue.SimpleQueue[m.Message] = queue.SimpleQueue()
-        self._loaded: dict[str, Loaded] = {}
+        self._planner = Planner(str(settings["device"]))
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._jobs: dict[bytes, Job] = {}
         self._cancelled: set[bytes] = set()
         self._step_began: float | None = None
@@ -87,7 +96,7 @@ class Compute:
         return {
             "doing": self._doing,
             "device": str(self._settings["device"]),
-            "effects": list(self._loaded),
+            "loaded": [key[:200] for key in list(self._loaded)],
             "sessions": len(self._jobs),
             "state_bytes": sum(job.instance.nbytes for job in list(self._jobs.values())),
         }
@@ -145,7 +154,8 @@ class Compute:
         assert request.session is not None
         effect = registry.find(request.effect)
         parameters = effect.describe_in_context("filter").effective(request.parameters)
-        loaded = self._load(effect, request.session)
+        plan = self._planner.plan(effect, parameters)
+        loaded = self._load(effect, parameters, plan, request)
         refs = {bytes(ref["id"]): ref.get("fr") for ref in request.exemplars}
         key = ""
         if request.job:
@@ -173,7 +183,8 @@ class Compute:
             request.epoch,
             key,
             cadence,
-            Instance(effect, loaded, parameters),
+            Instance(effect, loaded, parameters, memory_mode(plan)),
+            told={} if plan is None else plan.effective,
         )
         job.restored = self._store.load(key) if key else None
         if job.restored is not None:
@@ -184,17 +195,28 @@ class Compute:
         self._outbox.put(CTL, opened)
         self._begin_if_complete(job)
 
-    def _load(self, effect: Effect, session: bytes) -> Loaded:
-        if effect.id not in self._loaded:
+    def _load(
+        self, effect: Effect, parameters: Mapping[str, Value], plan: Plan | None, request: m.Open
+    ) -> Loaded:
+        """The effect's networks as this plan wants them; a few of those used last are kept."""
+        wish = {**switches_of(parameters), "fast_features": parameters.get("fast_features", False)}
+        key = f"{effect.id} {json.dumps(wish, sort_keys=True)}"
+        if key not in self._loaded:
             self._doing = f"loading {effect.id}"
-            self._outbox.put(CTL, m.Event("loading", {"effect": effect.id}, session))
+            told = m.Event("loading", {"effect": effect.id}, request.session, request.request)
+            self._outbox.put(CTL, told)
             error = effect.unavailable()
             if error is not None:
                 raise error
             started = time.perf_counter()
-            self._loaded[effect.id] = effect.load(LoadRequest(None, self._home))
+            self._loaded[key] = effect.load(LoadRequest(plan, self._home, parameters))
             log.info("loaded %s in %.1f s", effect.id, time.perf_counter() - started)
-        return self._loaded[effect.id]
+            for line in self._loaded[key].notes:
+                log.info("%s: %s", effect.id, line)
+        self._loaded.move_to_end(key)
+        while len(self._loaded) > MOST_LOADED:
+            self._loaded.popitem(last=False)
+        return self._loaded[key]
 
     def _exemplar(self, message: m.Exemplar) -> None:
         job = self._jobs.get(message.session)
@@ -223,7 +245,7 @@ class Compute:
         job.instance.begin_sequence_render(stills, state)
         job.restored = None
         job.begun = True
-        effective = {**job.parameters, "made_by": dict(job.loaded.made_by)}
+        effective = {**job.parameters, **job.told, "made_by": dict(job.loaded.made_by)}
         self._outbox.put(CTL, m.Ready(job.session, effective, job.loaded.notes))
 
     # --- frames ---

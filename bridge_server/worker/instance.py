@@ -48,9 +48,15 @@ class Rendered:
 class Instance:
     """One session's effect. Not thread-safe: one render at a time."""
 
-    def __init__(self, effect: Effect, loaded: Loaded, parameters: Mapping[str, Value]) -> None:
+    def __init__(
+        self,
+        effect: Effect,
+        loaded: Loaded,
+        parameters: Mapping[str, Value],
+        memory_mode: str = "balanced",
+    ) -> None:
         self._parameters = parameters
-        self._propagator: Propagator = effect.propagator(loaded, parameters)
+        self._propagator: Propagator = effect.propagator(loaded, parameters, memory_mode)
         self._stills: list[Still] = []
         self._working: tuple[int, int] | None = None
         self._full: tuple[int, int] | None = None

@@ -1,0 +1,80 @@
+"""The effect `starter`: our own small network, whose weights ship with the project."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bridge_server.effects import params, performance
+from bridge_server.effects.descriptor import Param, Value
+from bridge_server.effects.effect import Effect, Loaded, LoadRequest
+from host_plugins.wire.errors import BridgeError
+
+TEMPORAL_BLEND = Param(
+    "temporal_blend",
+    "double",
+    "Temporal blend",
+    "How much of the last frame's colors optical flow may carry on where it is sure; 0 is off. "
+    "For shots whose exemplar is one of their own frames.",
+    0.0,
+    low=0.0,
+    high=1.0,
+    display=(0.0, 1.0),
+)
+
+
+WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "starter" / "starter.safetensors"
+
+
+def _unavailable() -> BridgeError | None:
+    if WEIGHTS.is_file():
+        return None
+    return BridgeError(
+        "weights_missing",
+        f"expected the packaged weights {WEIGHTS.name}, they are not there",
+        hint="Install ChromaBridge again.",
+    )
+
+
+def _load(request: LoadRequest) -> Loaded:
+    from models.starter.loading import load_starter
+
+    plan = request.plan
+    built = load_starter(WEIGHTS, device=plan.facts.device, precision=plan.build_precision().name)
+    made_by = {
+        "network": "Starter",
+        "weights": WEIGHTS.name,
+        "sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
+        "license": "Apache-2.0",
+        "commercial": "yes",
+        "attribution": "ChromaBridge; pictures it learnt from are listed in its NOTICE",
+    }
+    return Loaded(built, made_by, plan.lines())
+
+
+def _propagator(loaded: Loaded, values: Mapping[str, Value], memory_mode: str) -> Any:
+    from models.starter.propagator import StarterPropagator, StarterSettings
+
+    settings = StarterSettings(temporal_blend=float(values["temporal_blend"]))
+    return StarterPropagator(loaded.networks, settings)
+
+
+EFFECT = Effect(
+    id="starter",
+    label="Starter (built in)",
+    version=(1, 0),
+    hint="Our own small network: right colors in seconds, on any machine, from its exemplars "
+    "alone.",
+    params=(
+        *params.common(854),
+        TEMPORAL_BLEND,
+        performance.precision(("fp32", "bf16")),
+        performance.REQUIRE,
+    ),
+    groups=performance.GROUPS_WITH_PERFORMANCE,
+    load=_load,
+    propagator=_propagator,
+    unavailable=_unavailable,
+)

@@ -1,0 +1,58 @@
+"""This worker's device and its plans: probed once, chosen once for each effect and wish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from accel.choice import RequirementUnmet
+from accel.device import Facts, probe
+from accel.plan import Plan, Switches, make_plan
+from bridge_server.effects.descriptor import Value
+from bridge_server.effects.effect import Effect
+from bridge_server.effects.performance import required, switches_of
+from host_plugins.wire.errors import BridgeError
+
+
+class Planner:
+    """Plans for one device; facts are looked up when first needed."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._facts: Facts | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """Raises BridgeError `bad_param` when the device that was asked for is not there."""
+        if self._facts is None:
+            try:
+                self._facts = probe(self._device)
+            except ValueError as error:
+                raise BridgeError("bad_param", str(error)) from None
+        return self._facts
+
+    def plan(self, effect: Effect, values: Mapping[str, Value]) -> Plan | None:
+        """The plan for these parameters; None for an effect without a network.
+
+        Raises BridgeError `accelerator_required` with every reason, or `bad_param`.
+        """
+        if effect.hidden:
+            return None
+        switches: dict[str, object] = dict(switches_of(values))
+        try:
+            return make_plan(
+                self.facts,
+                effect.id,
+                Switches(**switches),  # type: ignore[arg-type]
+                require=required(values),
+            )
+        except RequirementUnmet as error:
+            raise BridgeError("accelerator_required", str(error)) from None
+        except ValueError as error:
+            raise BridgeError("bad_param", str(error)) from None
+
+
+def memory_mode(plan: Plan | None) -> str:
+    """The memory mode that the plan comes to, by name."""
+    if plan is None or plan.asked.memory_mode == "auto":
+        return "balanced" if plan is None else plan.tier.mode.name
+    return plan.asked.memory_mode
