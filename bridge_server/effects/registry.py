@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge_server.effects import lookup
+from bridge_server.effects import colormnet, deep_exemplar, lookup, starter
 from bridge_server.effects.effect import Effect
 from host_plugins.wire.errors import BridgeError
 
