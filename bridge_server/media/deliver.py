@@ -72,7 +72,8 @@ CODECS = {
     ),
     "hevc": Codec(
         "libx265", (8, 10, 12), (_QUARTER, _HALF_WIDTH, _FULL), (".mp4", ".mov", ".mkv"),
-        (("x265-params", "log-level=error"),),
+        # Without B frames: x265 leaves times unset in clips of one or two frames.
+        (("x265-params", "log-level=error:bframes=0"),),
     ),
 }  # fmt: skip
 _BY_SUFFIX = {".mov": "prores_422_hq", ".mxf": "dnxhr_hqx", ".mkv": "ffv1", ".mp4": "h264",
@@ -177,7 +178,9 @@ def losses(target: Coding, info: PlateInfo, deliver: Deliver, codec: str = "") -
         if plate.full_range and not target.full_range:
             said.append(f"{codec} has no tag for full range; luma is scaled to legal range")
     elif isinstance(plate, YcbcrCoding) or isinstance(target, YcbcrCoding):
-        said.append("luma changes between YCbCr and RGB codes, within one rounding step")
+        said.append("luma goes between YCbCr and RGB codes, within one rounding step")
+        if not to_float:
+            said.append("codes beyond legal black and white are clipped: the file has no room")
     if codec in ("h264", "hevc") and deliver.quality > 0:
         said.append(f"{codec} at CRF {deliver.quality} is lossy; its luma is not bit-exact")
     if codec.startswith(("prores", "dnxhr")):
