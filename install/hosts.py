@@ -1,0 +1,203 @@
+"""Putting the host plugins where Nuke and Resolve find them, and taking them away again.
+
+One folder of the user's holds the plugins' code with the pure Python of msgpack; a host gets only
+the few lines that lead there. Nothing is installed into a host's own Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from install.errors import InstallError
+from install.machine import Machine
+from install.weight_store import swap_in, write_json
+
+NAMES = ("nuke", "resolve")
+BEGIN = "# ChromaBridge begin"
+END = "# ChromaBridge end"
+LAUNCHER = "ChromaBridge.py"
+NOTE = "install.json"
+_MSGPACK = ("__init__.py", "exceptions.py", "ext.py", "fallback.py")
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host and the version of our plugin in it; "" for none. place: the file that leads to us."""
+
+    name: str
+    version: str
+    place: Path
+
+
+def install(
+    root: Path,
+    home: Path,
+    machine: Machine,
+    *,
+    msgpack: Path,
+    server_command: Sequence[str],
+    names: Sequence[str] = (),
+) -> list[Host]:
+    """Copy the plugins to the user's folder and lead each host there.
+
+    msgpack: the installed package whose Python files are copied. names: hosts to serve even if they
+    are not seen; empty for all that are. Raises InstallError `not_writable`.
+    """
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        raise InstallError(
+            "unknown_host", f"expected of {', '.join(NAMES)}, got {', '.join(unknown)}"
+        )
+    try:
+        folder = _copy_plugins(root, home, msgpack)
+        for name in names or [name for name in NAMES if is_here(name, machine)]:
+            _lead(name, machine, folder)
+        note = {"plugin_folder": str(folder), "server_command": list(server_command)}
+        write_json(home / NOTE, {**read_note(home), **note, "version": version(root)})
+    except OSError as error:
+        raise InstallError(
+            "not_writable",
+            f"{error.filename or home} cannot be written: {error.strerror}",
+            hint="Close the host, or choose a folder that you own with CHROMABRIDGE_HOME.",
+        ) from None
+    return installed(machine, home)
+
+
+def installed(machine: Machine, home: Path) -> list[Host]:
+    """Every host that we know, with the version of the plugin that it would load."""
+    ours = str(read_note(home).get("version", "")) if plugin_folder(home).is_dir() else ""
+    return [
+        Host(name, ours if _leads(name, machine) else "", place(name, machine)) for name in NAMES
+    ]
+
+
+def remove(machine: Machine, home: Path) -> list[str]:
+    """Take everything away again; returns the names of the hosts that had it."""
+    had = [name for name in NAMES if _leads(name, machine)]
+    for name in had:
+        path = place(name, machine)
+        if name == "nuke":
+            rest = _without_block(path.read_text(encoding="utf-8"))
+            _write(path, rest) if rest.strip() else path.unlink()
+        else:
+            path.unlink()
+    shutil.rmtree(plugin_folder(home), ignore_errors=True)
+    (home / NOTE).unlink(missing_ok=True)
+    return had
+
+
+def place(name: str, machine: Machine) -> Path:
+    """The one file of a host that leads to us: a line in Nuke's, a launcher among Resolve's."""
+    if name == "nuke":
+        return machine.home / ".nuke" / "init.py"
+    return _resolve_support(machine) / "Fusion" / "Scripts" / "Utility" / LAUNCHER
+
+
+def is_here(name: str, machine: Machine) -> bool:
+    """Whether a host has been used by this user or is installed in its usual place."""
+    if name == "nuke":
+        return machine.exists(machine.home / ".nuke") or bool(machine.env.get("NUKE_PATH"))
+    usual = {
+        "win32": Path("C:/Program Files/Blackmagic Design/DaVinci Resolve"),
+        "darwin": Path("/Applications/DaVinci Resolve"),
+    }.get(machine.system, Path("/opt/resolve"))
+    return machine.exists(usual) or machine.exists(_resolve_support(machine))
+
+
+def plugin_folder(home: Path) -> Path:
+    """Where the plugins' code lies."""
+    return home / "plugins"
+
+
+def read_note(home: Path) -> dict[str, Any]:
+    """What hosts read to find the server: plugin_folder, server_command, version."""
+    try:
+        note = json.loads((home / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def version(root: Path) -> str:
+    """ChromaBridge's own version, from pyproject.toml."""
+    text = (root / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r'^version = "([^"]+)"', text, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def _resolve_support(machine: Machine) -> Path:
+    """Resolve's folder of one user."""
+    if machine.windows:
+        base = machine.env.get("APPDATA")
+        roaming = Path(base) if base else machine.home / "AppData" / "Roaming"
+        return roaming / "Blackmagic Design" / "DaVinci Resolve" / "Support"
+    if machine.mac:
+        library = machine.home / "Library" / "Application Support"
+        return library / "Blackmagic Design" / "DaVinci Resolve"
+    return machine.home / ".local" / "share" / "DaVinciResolve"
+
+
+def _copy_plugins(root: Path, home: Path, msgpack: Path) -> Path:
+    """Make the folder anew beside the old one, then swap, so that no host sees half of it."""
+    new = home / f".plugins-{os.getpid()}"
+    shutil.rmtree(new, ignore_errors=True)
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copytree(
+            root / "host_plugins",
+            new / "host_plugins",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        (new / "msgpack").mkdir()
+        for name in _MSGPACK:
+            shutil.copy2(msgpack / name, new / "msgpack" / name)
+        startup = root / "host_plugins" / "nuke_host" / "startup"
+        if startup.is_dir():
+            shutil.copytree(startup, new, dirs_exist_ok=True)
+        shutil.copy2(root / "LICENSE", new / "LICENSE")
+        swap_in(new, plugin_folder(home))
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return plugin_folder(home)
+
+
+def _lead(name: str, machine: Machine, folder: Path) -> None:
+    path = place(name, machine)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name == "nuke":
+        rest = _without_block(path.read_text(encoding="utf-8")) if path.exists() else ""
+        line = f"nuke.pluginAppendPath({folder.as_posix()!r}, addToSysPath=False)"
+        block = f"{BEGIN}\nimport nuke\n\n{line}\n{END}\n"
+        _write(path, rest + ("" if not rest or rest.endswith("\n") else "\n") + block)
+        return
+    source = folder / "host_plugins" / "resolve_host" / "launcher" / LAUNCHER
+    text = source.read_text(encoding="utf-8")
+    line = 'PACKAGE_FOLDER = ""'
+    if line not in text:
+        raise InstallError("host_failed", f"{LAUNCHER} has no line {line!r}")
+    _write(path, text.replace(line, f"PACKAGE_FOLDER = {str(folder)!r}"))
+
+
+def _leads(name: str, machine: Machine) -> bool:
+    try:
+        text = place(name, machine).read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return BEGIN in text if name == "nuke" else "ChromaBridge" in text
+
+
+def _without_block(text: str) -> str:
+    return re.sub(rf"{BEGIN}\n.*?{END}\n?", "", text, flags=re.DOTALL)
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
