@@ -37,7 +37,8 @@ def decode_plate(buffer: Buffer, parameters: Mapping[str, Any]) -> FilePlate:
         plate = open_plate(path)
         frame = plate.read(plate.info.frames[0])
     spaces = spaces_of(plate.info, parameters)
-    luma = torch.from_numpy(luma_for_network(frame, spaces))
+    # half floats, as planes travel: a file and its plane give the same pixels
+    luma = torch.from_numpy(luma_for_network(frame, spaces)).half().float()
     return FilePlate(frame, plate, spaces, luma)
 
 
@@ -48,6 +49,7 @@ def encode_result(
     with tempfile.TemporaryDirectory(prefix="chromabridge-") as folder:
         path = Path(folder) / f"frame.{encoding}"
         target = image_coding(path, source.plate.info, Deliver())
+        chroma = chroma.half().float()
         joined = join(source.frame, chroma, join_settings(source.spaces, parameters), target)
         write_image(path, joined, ImageSettings())
         data = path.read_bytes()
