@@ -225,7 +225,7 @@ class Job:
         asked = self.spec.asked()
         server = self._service.server(start=True)
         self._server_info = server.info
-        journal = Journal(self.spec.folder / "job.txt")
+        journal = Journal(self.spec.folder / f"{self.spec.name}.job")
 
         def begin(name: str) -> Session:
             self._show(stage="loading")
@@ -379,7 +379,9 @@ class Job:
         report = None
         if self._seen:
             try:
-                report = write_record(self.spec.folder, self._record(stage, message))
+                report = write_record(
+                    self.spec.folder, self._record(stage, message), name=self.spec.name
+                )
                 self._cache.trim()
             except BridgeError as error:
                 message = message or explain(error)

@@ -10,17 +10,15 @@ from typing import Any
 
 from host_plugins.host_layer.files import write_whole
 
-JSON_NAME = "record.json"
-PAGE_NAME = "report.html"
 
-
-def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Write record.json and report.html into a folder; returns the page.
+def write_record(folder: Path, record: Mapping[str, Any], *, name: str = "result") -> Path:
+    """Write `name`.record.json and `name`.report.html into a folder; returns the page.
 
     Raises BridgeError disk_full, output_not_writable.
     """
-    write_whole(folder / JSON_NAME, json.dumps(record, indent=1, default=str).encode())
-    page = folder / PAGE_NAME
+    text = json.dumps(record, indent=1, default=str)
+    write_whole(folder / f"{name}.record.json", text.encode())
+    page = folder / f"{name}.report.html"
     write_whole(page, _page(record).encode())
     return page
 

@@ -222,7 +222,7 @@ def _add_knobs(node: Any, effects: Sequence[str]) -> None:
     button("report", "Open report", "What was asked, what was done, and why they differ.")
     add(nuke.Text_Knob("cb_status", "", "Ready."), "", line)
     button("start_server", "Start server", "Start ChromaBridge on this computer.", line)
-    for name in ("cb_version", "cb_pins", "cb_report"):
+    for name in ("cb_version", "cb_pins", "cb_report_page"):
         add(nuke.String_Knob(name, name, ""), "", hidden)
     for name in ("cb_update", "cb_start_server"):
         node[name].setVisible(False)

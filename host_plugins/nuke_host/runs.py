@@ -140,7 +140,7 @@ class Run:
                 self._set_reader(node)
         if state.report is not None:
             with unnoticed():
-                node["cb_report"].setValue(str(state.report))
+                node["cb_report_page"].setValue(str(state.report))
 
 
 def start(node: Any, plan: Plan, service: Service) -> Run:
@@ -269,5 +269,5 @@ def _status(state: JobState, preview: bool) -> str:
 
 def report_path(node: Any) -> Optional[Path]:
     """The page of the node's last run, when there is one."""
-    text = str(node["cb_report"].value())
+    text = str(node["cb_report_page"].value())
     return Path(text) if text and Path(text).is_file() else None

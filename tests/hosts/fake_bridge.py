@@ -54,7 +54,7 @@ class FakeBridge:
     """A server process; `connect` stands in for host_plugins.client.connect.
 
     die_at: the number of a frame (of all served) at which it dies, once. forgets: dying loses
-    the states of jobs. error: what opening a session raises.
+    the states of jobs. error: what opening a session raises. echo: results are the plates.
     """
 
     def __init__(self) -> None:
@@ -67,6 +67,7 @@ class FakeBridge:
         self.error: BridgeError | None = None
         self.jobs: dict[str, tuple[int, bytes]] = {}
         self.gate: threading.Event | None = None
+        self.echo = False
         self.descriptor = DESCRIPTOR
 
     def connect(self, *, start: bool = True, **_: Any) -> FakeServer:
@@ -168,7 +169,7 @@ class FakeSession:
             if bridge.served == bridge.die_at:
                 bridge.die()
                 bridge.check()
-            told = self._state + data
+            told = data if bridge.echo else self._state + data
             if frame.buffers[0].name == "y":
                 yield ColoredFrame(frame.index, (Buffer("ab", "<f2", (2, 2, 2), told[:16]),))
                 continue

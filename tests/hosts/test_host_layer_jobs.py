@@ -70,7 +70,7 @@ def test_all_frames_come_in_order_with_a_record(service: Service, tmp_path: Path
     state = job.poll()
     assert list(results) == list(range(1001, 1013))
     assert (state.stage, state.done, state.fraction, state.finished) == ("done", 12, 1.0, ())
-    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    record = json.loads((tmp_path / "run" / "result.record.json").read_text())
     assert record["outcome"] == "done"
     assert record["why they differ"] == ["less was possible"]
     assert state.report is not None
