@@ -218,9 +218,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 )
 
 
-def hosts_nvidia(context: Context) -> bool:
-    """Whether an NVIDIA driver runs here."""
-
+def _has_nvidia(context: Context) -> bool:
     return nvidia_driver(context.machine) is not None
 
 
