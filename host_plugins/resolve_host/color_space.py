@@ -7,6 +7,9 @@ from typing import Any
 
 from host_plugins.resolve_host.host import ResolveHost
 
+#: Resolve's output color spaces -> names of the server's OCIO config
+_NAMES = {"ACEScct": "ACEScct", "ACEScg": "ACEScg", "ACEScc": "ACEScc"}
+
 
 @dataclass(frozen=True)
 class ProjectColor:
@@ -33,9 +36,20 @@ class ProjectColor:
 
     @property
     def plate_kind(self) -> str:
-        """16-bit TIFF for display-encoded renders, half-float EXR for linear ones: the server
-        takes integers for display-encoded and floats for linear."""
+        """16-bit TIFF for encoded renders, half-float EXR for linear ones."""
         return "exr" if self.linear else "tif"
+
+    def server_space(self, suffix: str) -> str:
+        """The effect parameter `input_space` for plates rendered into such files.
+
+        "" leaves it to the server, which takes integers for display-encoded and floats for linear
+        Rec.709. Spaces not in the table are taken for display-encoded too: judge their colors.
+        """
+        if self.space in _NAMES:
+            return _NAMES[self.space]
+        if self.linear:
+            return ""
+        return "display" if suffix == ".exr" else ""
 
 
 def read_color(host: ResolveHost, project: Any) -> ProjectColor:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
-from host_plugins.host_layer import Job, JobSpec, Pins, Service
+from host_plugins.host_layer import Job, JobSpec, Panel, Pins, Service
 from host_plugins.host_layer.messages import explain
 from host_plugins.host_layer.progress import in_words
 from host_plugins.launch import server_command
@@ -38,7 +38,7 @@ from host_plugins.resolve_host.place import (
 )
 from host_plugins.resolve_host.plate import ClipPlate, make_plate
 from host_plugins.resolve_host.source_file import run_command
-from host_plugins.resolve_host.steps import Step
+from host_plugins.resolve_host.steps import Step, waiting
 from host_plugins.wire.errors import BridgeError
 
 POLL_S = 0.2
@@ -85,10 +85,13 @@ class Run:
         watch = Watch(self.host)
         clips, left_out = choose_clips(self.host, watch.timeline, self.options.clips)
         self.notes.extend(left_out)
-        effect = self.options.effect or self._default_effect()
+        effect = self.options.effect
+        if not effect:
+            effect = self._default((yield from waiting(self.service.effects(start=True))))
+        panel = yield from waiting(self.service.panel(effect, start=True))
         color = read_color(self.host, watch.project)
         for number, clip in enumerate(clips, 1):
-            work = _ClipRun(self, watch, clip, effect, color)
+            work = _ClipRun(self, watch, clip, panel, color)
             try:
                 for step in work.steps():
                     yield step.of_clip(number, len(clips), clip.name)
@@ -105,8 +108,7 @@ class Run:
                 raise
         yield Step("done", 0, 0, clip=len(clips), clips=len(clips))
 
-    def _default_effect(self) -> str:
-        effects = self.service.effects(start=True).result()
+    def _default(self, effects: tuple[str, ...]) -> str:
         wanted = self.service.settings.effect
         if wanted in effects:
             return wanted
@@ -119,13 +121,14 @@ class _ClipRun:
     """One clip of a run."""
 
     def __init__(
-        self, run: Run, watch: Watch, clip: TimelineClip, effect: str, color: ProjectColor
+        self, run: Run, watch: Watch, clip: TimelineClip, panel: Panel, color: ProjectColor
     ) -> None:
         self._run = run
         self._host = run.host
         self._watch = watch
         self._clip = clip
-        self._effect = effect
+        self._panel = panel
+        self._effect = panel.effect
         self._color = color
         self.notes: list[str] = []
         self.outcome = Outcome(clip.name, "failed")
@@ -135,11 +138,12 @@ class _ClipRun:
         options, clip = self._run.options, self._clip
         pins = Pins((*pins_of(self._host.calls, clip), *options.exemplars))
         pins.pictures()  # before anything is rendered: are there any, can they be read
+        kind = options.plate_format
         scratch = Path(tempfile.mkdtemp(prefix="plate-", dir=self._scratch_root()))
         try:
             plate = yield from make_plate(
                 self._host, self._watch, clip, wanted=options.plate, folder=scratch,
-                color=self._color,
+                kind=kind if kind != "auto" else self._color.plate_kind,
             )  # fmt: skip
             self.notes.extend(plate.notes)
             spec = self._spec(plate, pins)
@@ -175,7 +179,7 @@ class _ClipRun:
         project = str(self._host.calls.must(self._watch.project, "GetName"))
         return JobSpec(
             effect=self._effect,
-            values=options.values,
+            values=self._values(plate),
             pins=tuple(pins),
             folder=options.root / _plain(project) / f"{name}_{_plain(clip.uid)[-8:]}",
             encoding=encoding,
@@ -190,6 +194,14 @@ class _ClipRun:
                 "plate encoding": self._color.encoding,
             },
         )
+
+    def _values(self, plate: ClipPlate) -> dict[str, Any]:
+        """What the user asked, and the color space that Resolve rendered into."""
+        values = dict(self._run.options.values)
+        rendered = plate.made != "file"
+        if rendered and self._panel.control("input_space") is not None:
+            values.setdefault("input_space", self._color.server_space(plate.suffix))
+        return values
 
     def _files(self, spec: JobSpec) -> ResultFiles:
         first, last = self._clip.first_index, self._clip.last_index
@@ -221,8 +233,7 @@ class _ClipRun:
                     ended = True
                     break
                 note = state.note or (f"{in_words(state.eta_s)} left" if state.eta_s else "")
-                yield Step("color", state.done, state.total, note)
-                self._host.calls.sleep(POLL_S)
+                yield Step("color", state.done, state.total, note, pause_s=POLL_S)
         finally:
             if not ended:
                 _stop(job)
@@ -244,9 +255,7 @@ class _ClipRun:
             *server_command(), "resolve", "movie", spec.pattern, files.pattern,
             "--first", str(files.first), "--last", str(files.last), "--fps", str(rate.exact),
         ]  # fmt: skip
-        yield from run_command(
-            command, lambda: Step("import", 0, 0, "encoding"), sleep=self._host.calls.sleep
-        )
+        yield from run_command(command, lambda: Step("import", 0, 0, "encoding"))
 
     def _bring_back(
         self, files: ResultFiles, key: str, report: Optional[Path], plate: ClipPlate

@@ -16,6 +16,7 @@ from host_plugins.wire.errors import BridgeError
 
 CHOICES = {
     "plate": ("graded", "ungraded", "file"),
+    "plate_format": ("auto", "tif", "exr"),
     "place": ("track", "take", "loader"),
     "result": ("auto", "tiff", "exr", "movie"),
 }
@@ -29,9 +30,10 @@ class Options:
     those pinned to the clip; frames count in the clip's source. clips: as choose_clips takes it.
 
     plate: "graded" renders the clip as it looks, "ungraded" without its grade, "file" reads its
-    own file. place: "track" above, "take" of the clip, or Fusion "loader". result: "tiff", "exr",
-    "movie" (ProRes 4444), or "auto" (as the plate). folder: for results; "" is a folder in the
-    user's home.
+    own file. plate_format: of renders, "tif" (16 bits), "exr" (half float), or "auto": EXR where
+    the project's output is linear. place: "track" above, "take" of the clip, or Fusion "loader".
+    result: "tiff", "exr", "movie" (ProRes 4444), or "auto" (as the plate). folder: for results;
+    "" is a folder in the user's home.
     """
 
     effect: str = ""
@@ -39,6 +41,7 @@ class Options:
     exemplars: tuple[Pin, ...] = ()
     clips: str = "playhead"
     plate: str = "graded"
+    plate_format: str = "auto"
     place: str = "track"
     result: str = "auto"
     folder: str = ""

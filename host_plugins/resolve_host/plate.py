@@ -10,7 +10,6 @@ from typing import Any
 from host_plugins.host_layer import PlateFile
 from host_plugins.resolve_host.calls import Refused
 from host_plugins.resolve_host.clips import TimelineClip, items
-from host_plugins.resolve_host.color_space import ProjectColor
 from host_plugins.resolve_host.end_frame import end_frames
 from host_plugins.resolve_host.frames import Range
 from host_plugins.resolve_host.host import ResolveHost, Watch
@@ -43,9 +42,10 @@ def make_plate(
     *,
     wanted: str,
     folder: Path,
-    color: ProjectColor,
+    kind: str,
 ) -> Generator[Step, None, ClipPlate]:
     """Yields progress, returns the plate. wanted: "graded", "ungraded" or "file".
+    kind: of rendered files, "tif" or "exr".
 
     A file that cannot be read for the timeline's frames is rendered without its grade instead.
     Raises BridgeError.
@@ -59,11 +59,11 @@ def make_plate(
             notes.append(f"Rendered instead of reading the file of {clip.name}: "
                          + "; ".join(reasons))  # fmt: skip
     if made == "file":
-        files = yield from read_source(clip, folder, sleep=host.calls.sleep)
+        files = yield from read_source(clip, folder)
     elif made == "ungraded":
-        files = yield from _render_ungraded(host, watch, clip, folder, color, notes)
+        files = yield from _render_ungraded(host, watch, clip, folder, kind, notes)
     else:
-        order = _order(host, watch.timeline, clip.range, folder, color, track=clip.track)
+        order = _order(host, watch.timeline, clip.range, folder, kind, track=clip.track)
         files = yield from render(host, order, notes=notes)
     frames = tuple(
         PlateTiff(clip.first_index + place, path) if path.suffix.lower().startswith(".tif")
@@ -75,27 +75,27 @@ def make_plate(
 
 def render_one(
     host: ResolveHost, watch: Watch, clip: TimelineClip, frame: int, folder: Path,
-    color: ProjectColor,
+    kind: str,
 ) -> Generator[Step, None, Path]:  # fmt: skip
     """One absolute timeline frame through the render queue: the true pixels."""
-    order = _order(host, watch.timeline, Range(frame, frame), folder, color, track=clip.track)
+    order = _order(host, watch.timeline, Range(frame, frame), folder, kind, track=clip.track)
     files = yield from render(host, order, notes=[])
     return files[0]
 
 
 def _order(
-    host: ResolveHost, timeline: Any, frames: Range, folder: Path, color: ProjectColor,
+    host: ResolveHost, timeline: Any, frames: Range, folder: Path, kind: str,
     *, track: int,
 ) -> RenderOrder:  # fmt: skip
     height, width = host.size(timeline)
     return RenderOrder(
         timeline, frames, folder, height, width, host.rate(timeline).number,
-        kind=color.plate_kind, track=track,
+        kind=kind, track=track,
     )  # fmt: skip
 
 
 def _render_ungraded(
-    host: ResolveHost, watch: Watch, clip: TimelineClip, folder: Path, color: ProjectColor,
+    host: ResolveHost, watch: Watch, clip: TimelineClip, folder: Path, kind: str,
     notes: list[str],
 ) -> Generator[Step, None, list[Path]]:  # fmt: skip
     """Grades cannot be bypassed by a script: a timeline of its own holds the bare clip."""
@@ -116,7 +116,7 @@ def _render_ungraded(
             item = items(host.calls, timeline, 1)[0]
             start = round(host.calls.must(item, "GetStart"))
             span = Range(start, start + clip.range.count - 1)
-            order = _order(host, timeline, span, folder, color, track=1)
+            order = _order(host, timeline, span, folder, kind, track=1)
             return (yield from render(host, order, notes=notes))
     finally:
         notes.extend(restorer.notes)

@@ -24,6 +24,7 @@ from host_plugins.wire.errors import BridgeError
 POLL_S = 0.5
 #: how long a job may sit at 100 percent "Rendering" after its last file has come
 PATIENCE_S = 120.0
+SILENCE_S = 30.0
 #: what a codec id must contain; ids do not drift between versions, their descriptions do
 CODEC_WORD = {"exr": "Half", "tif": "RGB16"}
 MAGIC = {"exr": (b"\x76\x2f\x31\x01",), "tif": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")}
@@ -206,12 +207,12 @@ def _wait(
     """Until the job says Complete, or all files lie there and Resolve renders no more."""
     calls, count = host.calls, order.range.count
     full_since: Optional[float] = None
-    silent = 0
+    heard = calls.now()
     while True:
         status = calls.ask(project, "GetRenderJobStatus", job) or {}
         state = str(status.get("JobStatus", ""))
         percent = float(status.get("CompletionPercentage", 0))
-        silent = 0 if status else silent + 1
+        heard = calls.now() if status else heard
         if state == "Complete":
             return
         if state in ("Failed", "Cancelled"):
@@ -221,7 +222,7 @@ def _wait(
                 f"The render {state.lower()} at {percent:.0f} percent: {why}",
                 hint="Render the same range by hand on the Deliver page to see what is wrong.",
             )
-        if silent * POLL_S > 30:
+        if calls.now() - heard > SILENCE_S:
             calls.check_alive()
             raise Refused("GetRenderJobStatus", "Resolve does not tell how the render is going")
         if percent >= 100:
@@ -229,8 +230,7 @@ def _wait(
             idle = calls.ask(project, "IsRenderingInProgress") is False
             if idle or calls.now() - full_since > PATIENCE_S:
                 return  # the files are counted next
-        yield Step("plate", min(count, int(count * percent / 100)), count)
-        calls.sleep(POLL_S)
+        yield Step("plate", min(count, int(count * percent / 100)), count, pause_s=POLL_S)
 
 
 def _job_ids(host: ResolveHost, project: Any) -> set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -68,7 +69,6 @@ def read_source(
     folder: Path,
     *,
     run: Callable[..., Any] = subprocess.Popen,
-    sleep: Callable[[float], None],
 ) -> Generator[Step, None, list[Path]]:
     """Yields progress, returns one picture file for each frame of the clip, in order.
 
@@ -84,9 +84,7 @@ def read_source(
         *server_command(), "resolve", "unpack", clip.path, str(folder),
         "--first", str(clip.first_index), "--last", str(clip.last_index),
     ]  # fmt: skip
-    yield from run_command(
-        command, lambda: Step("plate", len(_unpacked(folder)), count), run=run, sleep=sleep
-    )
+    yield from run_command(command, lambda: Step("plate", len(_unpacked(folder)), count), run=run)
     unpacked = _unpacked(folder)
     if len(unpacked) != count:
         raise BridgeError(
@@ -100,7 +98,6 @@ def run_command(
     look: Callable[[], Step],
     *,
     run: Callable[..., Any] = subprocess.Popen,
-    sleep: Callable[[float], None],
 ) -> Generator[Step, None, None]:
     """Run one of the server's commands, with a step now and then; it is ended when closed early.
 
@@ -111,8 +108,7 @@ def run_command(
     )
     try:
         while process.poll() is None:
-            yield look()
-            sleep(POLL_S)
+            yield replace(look(), pause_s=POLL_S)
     finally:
         if process.poll() is None:
             process.terminate()
@@ -132,4 +128,5 @@ def _retimed(calls: Calls, clip: TimelineClip) -> bool:
     last = calls.get(clip.item, "GetSourceEndFrame")
     if first is None or last is None:
         return False
-    return abs(round(last) - round(first) + 1 - clip.range.count) > 1
+    length = int(last) - int(first) + 1
+    return abs(length - clip.range.count) > 1

@@ -14,7 +14,7 @@ import numpy as np
 from fake_resolve import Resolve, Rules, World, add_clip
 from fake_resolve_media import read_picture, write_movie, write_picture
 
-from host_plugins.host_layer import JobSpec, JobState, Settings, expand_pattern
+from host_plugins.host_layer import JobSpec, JobState, Panel, Settings, expand_pattern
 from host_plugins.host_layer.messages import explain
 from host_plugins.host_layer.record import write_record
 from host_plugins.resolve_host.host import ResolveHost, open_host
@@ -93,6 +93,35 @@ def returned(generator: Any) -> Any:
             return end.value
 
 
+def descriptor(effect: str) -> dict[str, Any]:
+    """What a server says of an effect: a parameter of every kind."""
+    strength = {"colormnet": "Memory strength"}.get(effect, "Strength")
+    return {
+        "id": effect,
+        "label": effect.capitalize(),
+        "version": [1, 0],
+        "hint": "",
+        "notice": "Made by tests.",
+        "clips": [],
+        "groups": [{"name": "main", "label": "Color"}, {"name": "more", "label": "More"}],
+        "params": [
+            {"name": "strength", "kind": "double", "label": strength, "hint": "How much.",
+             "default": 1.0, "low": 0.0, "high": 3.0, "display": [0.0, 2.0]},
+            {"name": "size", "kind": "int", "label": "Size", "hint": "", "default": 512,
+             "low": 64, "high": 4096},
+            {"name": "soft", "kind": "bool", "label": "Soft", "hint": "", "default": False},
+            {"name": "radius", "kind": "int", "label": "Radius", "hint": "", "default": 3,
+             "low": 1, "high": 9, "enabled_by": ["soft", True], "group": "more"},
+            {"name": "gamut", "kind": "choice", "label": "Gamut", "hint": "", "default": "clip",
+             "choices": ["clip", "none"], "labels": ["Clip", "None"], "group": "more"},
+            {"name": "input_space", "kind": "string", "label": "Space", "hint": "", "default": "",
+             "group": "more"},
+            {"name": "table", "kind": "file", "label": "Table", "hint": "", "default": "",
+             "group": "more"},
+        ],
+    }  # fmt: skip
+
+
 @dataclass
 class FakeJob:
     """Tints every plate on a thread, as the server would; writes what Job writes."""
@@ -169,6 +198,15 @@ class FakeService:
 
     def effects(self, *, start: bool = False, on_done: Any = None) -> FakeTask:
         return FakeTask(("starter", "colormnet"))
+
+    def panel(self, effect: str = "", *, context: str = "filter", start: bool = False) -> FakeTask:
+        return FakeTask(Panel.from_descriptor(descriptor(effect or "starter")))
+
+    def remembered(self, effect: str = "") -> Any:
+        return None
+
+    def remembered_effects(self) -> tuple[str, ...]:
+        return ()
 
     def start(self, spec: JobSpec, plates: Any, *, on_change: Any = None) -> FakeJob:
         self.jobs.append(FakeJob(spec, list(plates), **self._job))
