@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from bridge_server.cli import colorize, license, server, weights
+from bridge_server.cli import colorize, doctor, kernels, license, server, weights
 
 app = typer.Typer(
     name="chromabridge",
@@ -21,7 +21,9 @@ app.command()(server.stop)
 app.command()(server.effects)
 app.command()(colorize.colorize)
 app.command()(colorize.still)
+app.command()(doctor.doctor)
 app.add_typer(weights.app, name="weights")
+app.add_typer(kernels.app, name="kernels")
 app.add_typer(license.app, name="license")
 
 
