@@ -13,6 +13,7 @@ from torch import Tensor
 
 from accel.choice import Candidate, Choice, Refusal, choose
 from accel.device import Facts
+from accel.precision import full
 
 TOLERANCE = 1e-5  # between candidates, per unit of the largest dot product
 SWITCHES = ("off", "on", "auto")
@@ -40,7 +41,7 @@ def torch_correlation(query: Tensor, key: Tensor, /, radius: int) -> Tensor:
         raise ValueError(f"key: expected {tuple(query.shape)}, got {tuple(key.shape)}")
     side, span = 2 * radius + 1, width + 2 * radius
     out = query.new_empty(batch, side * side, height, width, dtype=torch.float32)
-    with torch.autocast(query.device.type, enabled=False):
+    with full(query.device):
         rows = query.float().permute(0, 2, 3, 1)  # (B, H, W, C)
         padded = F.pad(key.float(), (radius,) * 4).permute(0, 2, 1, 3)  # (B, H+2r, C, W+2r)
         for dy in range(side):

@@ -86,11 +86,16 @@ class Plan:
                 mode=mode,
                 workspace_bytes=WORKSPACES[0],
                 half_resolution=self.tier.half_resolution if half is None else half,
-                look_ahead=LOOK_AHEAD if self.traits.looks_ahead else 0,
+                look_ahead=LOOK_AHEAD if self._looks_ahead else 0,
                 budget_bytes=round(free * (1 - RESERVE)),
                 exemplars=exemplars,
             )
         )
+
+    @property
+    def _looks_ahead(self) -> bool:
+        """A batch of frames gains nothing on a CPU, which one frame already keeps busy."""
+        return self.traits.looks_ahead and self.facts.kind != "cpu"
 
     @property
     def choices(self) -> tuple[AnyChoice, ...]:

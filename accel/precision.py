@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from accel.choice import Candidate, Choice, choose
 from accel.device import Facts
@@ -25,19 +24,15 @@ HALF = "half"  # fp16 where it is fast, else bf16
 
 @dataclass(frozen=True)
 class Precision:
-    """A number format for convolutions and matrix products.
-
-    channels_last: whether 4-D weights are laid out so that the format's fast kernels are reached.
-    """
+    """A number format for convolutions and matrix products; each network casts itself."""
 
     name: str
     dtype: torch.dtype
-    channels_last: bool
 
 
-FP32 = Precision("fp32", torch.float32, channels_last=False)
-FP16 = Precision("fp16", torch.float16, channels_last=True)
-BF16 = Precision("bf16", torch.bfloat16, channels_last=True)
+FP32 = Precision("fp32", torch.float32)
+FP16 = Precision("fp16", torch.float16)
+BF16 = Precision("bf16", torch.bfloat16)
 
 
 def choose_precision(
@@ -61,27 +56,6 @@ def from_use_fp16(use_fp16: bool | None, asked: str) -> str:
     if use_fp16 is None or asked != "auto":
         return asked
     return HALF if use_fp16 else "fp32"
-
-
-def cast(network: nn.Module, precision: Precision, *, keep: tuple[str, ...] = ()) -> nn.Module:
-    """Convert a network in place, except the submodules that `keep` names (dotted).
-
-    Raises ValueError when a name in keep is no submodule. Integer buffers are left alone.
-    """
-    modules = dict(network.named_modules())
-    if unknown := [name for name in keep if name not in modules]:
-        raise ValueError(f"keep: expected names of submodules, got {', '.join(unknown)}")
-    kept = {id(part) for name in keep for part in modules[name].modules()}
-    for part in modules.values():
-        if id(part) in kept:
-            continue
-        for tensors in (part._parameters, part._buffers):
-            for tensor in tensors.values():
-                if tensor is not None and tensor.is_floating_point():
-                    tensor.data = tensor.data.to(precision.dtype)
-                    if precision.channels_last and tensor.ndim == 4:
-                        tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-    return network
 
 
 def full(device: torch.device | str) -> AbstractContextManager[None]:

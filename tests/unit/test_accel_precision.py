@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from accel.device import Facts
-from accel.precision import BF16, FP32, cast, choose_precision, from_use_fp16, full
+from accel.precision import choose_precision, from_use_fp16, full
 
 
 def cuda(major: int, minor: int) -> Facts:
@@ -76,23 +75,6 @@ def test_use_fp16_speaks_only_where_precision_is_auto(
     use_fp16: bool | None, asked: str, meant: str
 ) -> None:
     assert from_use_fp16(use_fp16, asked) == meant
-
-
-def test_a_cast_leaves_named_parts_and_counters_alone() -> None:
-    network = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3))
-    cast(network, BF16, keep=("2",))
-    assert network[0].weight.dtype is torch.bfloat16
-    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
-    assert network[1].running_mean.dtype is torch.bfloat16
-    assert network[1].num_batches_tracked.dtype is torch.int64
-    assert network[2].weight.dtype is torch.float32
-    cast(network, FP32)
-    assert network[0].weight.dtype is torch.float32
-
-
-def test_a_cast_refuses_a_name_that_is_no_part() -> None:
-    with pytest.raises(ValueError, match="keep: expected names of submodules, got nope"):
-        cast(nn.Sequential(nn.Conv2d(1, 1, 1)), BF16, keep=("nope",))
 
 
 def test_no_autocast_reaches_into_a_full_precision_block() -> None:
