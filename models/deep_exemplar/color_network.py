@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.deep_exemplar.norm import instance_norm
+
 INPUT_CHANNELS = 7  # L, warped a, warped b, similarity, previous L, previous a, previous b
 
 
@@ -47,16 +49,16 @@ class ColorVidNet(nn.Module):
 
         Returns chroma: (1, 2, h, w), ab in [-128, 128].
         """
-        n1 = _norm(self._relus(F.relu_(self.conv1_1(x)), "conv1_2"))
-        n2 = _norm(self._relus(self.conv1_2norm_ss(n1), "conv2_1", "conv2_2"))
-        n3 = _norm(self._relus(self.conv2_2norm_ss(n2), "conv3_1", "conv3_2", "conv3_3"))
+        n1 = instance_norm(self._relus(F.relu_(self.conv1_1(x)), "conv1_2"))
+        n2 = instance_norm(self._relus(self.conv1_2norm_ss(n1), "conv2_1", "conv2_2"))
+        n3 = instance_norm(self._relus(self.conv2_2norm_ss(n2), "conv3_1", "conv3_2", "conv3_3"))
         x = self.conv3_3norm_ss(n3)
         for stage in (4, 5, 6, 7):
-            x = _norm(self._relus(x, *(f"conv{stage}_{layer}" for layer in (1, 2, 3))))
+            x = instance_norm(self._relus(x, *(f"conv{stage}_{layer}" for layer in (1, 2, 3))))
         x = F.relu_(self.conv8_1(x).add_(self.conv3_3_short(n3)))
-        x = _norm(self._relus(x, "conv8_2", "conv8_3"))
+        x = instance_norm(self._relus(x, "conv8_2", "conv8_3"))
         x = F.relu_(self.conv9_1(x).add_(self.conv2_2_short(n2)))
-        x = _norm(self._relus(x, "conv9_2"))
+        x = instance_norm(self._relus(x, "conv9_2"))
         x = F.relu_(self.conv10_1(x).add_(self.conv1_2_short(n1)))
         x = F.leaky_relu_(self.conv10_2(x), 0.2)
         return torch.tanh(self.conv10_ab(x).float()) * 128
@@ -73,7 +75,3 @@ def _conv(channels_in: int, channels: int, dilation: int = 1) -> nn.Conv2d:
 
 def _subsample(channels: int) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, 1, stride=2, groups=channels, bias=False)
-
-
-def _norm(x: Tensor) -> Tensor:
-    return F.instance_norm(x)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from models.deep_exemplar.color_network import ColorVidNet
-from models.deep_exemplar.matching import Matcher, nearest
+from models.deep_exemplar.matching import Matcher, nearest, shortlisted
+from models.deep_exemplar.rearranged import with_folded_upsampling, with_winograd
 from models.deep_exemplar.vgg import Vgg19, color_input, gray_input
 from models.deep_exemplar.warp import WarpNet
 from models.weights import load_strict, read_tensors
@@ -66,21 +67,33 @@ def stages(
     networks: Networks,
     *,
     precision: Precision = "exact",
+    rearranged: bool | None = None,
     compiler: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
-    matcher: Matcher = nearest,
+    matcher: Matcher | None = None,
 ) -> Stages:
     """How to run the networks; the networks themselves are not touched.
 
     precision: "exact" runs all in float32. "balanced" runs ColorVidNet in bfloat16, channels last,
-        so that features and matches stay what they are in float32. "fast" runs all networks so;
-        scores are still float32, but of rounded features, and some matches flip.
-    compiler: torch.compile or a stand-in for it; None runs eagerly.
+        and features in float32. "fast" runs all networks in bfloat16; scores are still float32, but
+        of rounded features, and some matches flip.
+    rearranged: convolutions with the same algebra and fewer multiplications, see rearranged.py;
+        None means in all but "exact", whose results equal the plain reading bit for bit.
+    compiler: accel.compiling.Compiler, torch.compile or a stand-in; None runs eagerly.
+    matcher: None means nearest for "exact", shortlisted otherwise.
     """
-    reduced = torch.bfloat16
-    feature_dtype = reduced if precision == "fast" else torch.float32
-    color_dtype = torch.float32 if precision == "exact" else reduced
-    vgg, warp = _in_dtype(networks.vgg, feature_dtype), _in_dtype(networks.warp, feature_dtype)
-    color = _in_dtype(networks.color, color_dtype)
+    rearranged = precision != "exact" if rearranged is None else rearranged
+    feature_dtype = torch.bfloat16 if precision == "fast" else torch.float32
+    color_dtype = torch.float32 if precision == "exact" else torch.bfloat16
+    vgg, warp, color = networks.vgg, networks.warp, networks.color
+    if rearranged:
+        color = with_folded_upsampling(color)
+        vgg, warp, color = (
+            _less_work(vgg, feature_dtype),
+            _less_work(warp, feature_dtype),
+            _less_work(color, color_dtype),
+        )
+    vgg, warp = _in_dtype(vgg, feature_dtype), _in_dtype(warp, feature_dtype)
+    color = _in_dtype(color, color_dtype)
     wrap = compiler if compiler is not None else _as_it_is
     features, vectors, chroma = wrap(vgg.forward), wrap(warp.of_frame), wrap(color.forward)
 
@@ -95,7 +108,16 @@ def stages(
         ab: Tensor = chroma(_laid_out(channels, color_dtype))
         return ab
 
+    if matcher is None:
+        matcher = nearest if precision == "exact" else shortlisted
     return Stages(frame_vectors, exemplar_vectors, frame_chroma, matcher)
+
+
+def _less_work(network: N, dtype: torch.dtype) -> N:
+    """Winograd's transforms need float32, and on CUDA the library knows them itself."""
+    if dtype != torch.float32 or next(network.parameters()).is_cuda:
+        return network
+    return with_winograd(network)
 
 
 def _in_dtype(network: N, dtype: torch.dtype) -> N:

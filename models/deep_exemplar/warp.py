@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.deep_exemplar.norm import InstanceNorm, instance_norm
 from models.deep_exemplar.vgg import Features, normalized
 
 _EPSILON = sys.float_info.epsilon
@@ -66,8 +67,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (1, C, h, w). Returns the same shape."""
-        y = self.prelu(F.instance_norm(self.conv1(_reflect(x))))
-        y = F.instance_norm(self.conv2(_reflect(y)))
+        y = self.prelu(instance_norm(self.conv1(_reflect(x))))
+        y = instance_norm(self.conv2(_reflect(y)))
         return cast(Tensor, self.prelu(y.add_(x)))
 
 
@@ -88,7 +89,7 @@ def _unit(channels_in: int, channels: int, *, stride: int = 1) -> tuple[nn.Modul
     return (
         nn.ReflectionPad2d(1),
         nn.Conv2d(channels_in, channels, 3, stride=stride),
-        nn.InstanceNorm2d(channels),
+        InstanceNorm(),
         nn.PReLU(),
     )
 

@@ -129,8 +129,10 @@ def test_every_normed_stage_of_the_color_network_is_the_published_one(
     labs, golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Tensor] = []
-    norm = color_network._norm
-    monkeypatch.setattr(color_network, "_norm", lambda x: seen.append(norm(x)) or seen[-1].clone())
+    norm = color_network.instance_norm
+    monkeypatch.setattr(
+        color_network, "instance_norm", lambda x: seen.append(norm(x)) or seen[-1].clone()
+    )
     upsampled = [
         F.interpolate(torch.from_numpy(golden[name])[None], scale_factor=4)
         for name in ("warped_lab__s4", "similarity_map__s4")
