@@ -17,6 +17,7 @@ from install.machine import Machine
 from install.report import Report
 
 HOST_TESTS = ("tests/hosts", "tests/wire")
+NAMES = ("lint", "format", "imports", "types", "docs", "hosts", "tests")
 #: What else runs on the oldest of them, which is also the floor of the installer.
 FLOOR_TESTS = ("tests/installer",)
 
@@ -24,7 +25,7 @@ FLOOR_TESTS = ("tests/installer",)
 def run(root: Path, python: Path, machine: Machine, report: Report, only: Sequence[str]) -> None:
     """Run every check, also after one has failed; the report says which did.
 
-    only: names of checks ("lint", "format", "imports", "types", "hosts", "tests"); empty for all.
+    only: of NAMES; empty for all.
     """
     module = [str(python), "-m"]
     static = {
@@ -32,6 +33,7 @@ def run(root: Path, python: Path, machine: Machine, report: Report, only: Sequen
         "format": [*module, "ruff", "format", "--check", "."],
         "imports": [str(machine.venv_command(root / ".venv", "lint-imports"))],
         "types": [*module, "mypy"],
+        "docs": [*module, "mkdocs", "build", "--strict", "--quiet", "--site-dir", "build/site"],
     }
     for name, command in static.items():
         if not only or name in only:

@@ -33,6 +33,8 @@ EXIT_CODES: Dict[str, int] = {  # noqa: UP006
     "license_required": REFUSED,
     "license_forbidden": REFUSED,
     "check_failed": FAILED,
+    "command_failed": FAILED,
+    "bad_bundle": REFUSED,
     "demo_failed": FAILED,
     "interrupted": FAILED,
     "locked": LOCKED,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from install import download
 from install.errors import InstallError
 from install.manifest import Entry
 
@@ -49,11 +50,11 @@ def forget_pin(entry: Entry, home: Path) -> None:
 
 
 def look(entry: Entry, home: Path, root: Path) -> tuple[str, str, str, int]:
-    """State, detail, hash and size of some weights, without reading them."""
+    """State, detail, hash and size of some weights; reads only bundled ones, which are small."""
     if entry.bundled:
         path = root / entry.bundled
         if path.is_file():
-            return "bundled", entry.bundled, entry.sha256 or "", path.stat().st_size
+            return "bundled", entry.bundled, download.sha256(path), path.stat().st_size
         return "broken", f"{entry.bundled} is missing", "", 0
     record = read_record(entry, home)
     if record is None:

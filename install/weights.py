@@ -159,8 +159,9 @@ def verify(entry: Entry, home: Path, root: Path) -> str:
         path = root / entry.bundled
         if not path.is_file():
             raise InstallError("weights_missing", f"{entry.bundled} is missing from ChromaBridge")
-        _expect(entry.bundled, entry.sha256, download.sha256(path))
-        return entry.sha256 or ""
+        digest = download.sha256(path)
+        _expect(entry.bundled, entry.sha256, digest)
+        return digest
     record = read_record(entry, home)
     if record is None:
         raise InstallError(
