@@ -179,7 +179,8 @@ class PlateInfo:
 
     frames: the frame numbers that iteration gives, in order. height, width: of the canvas.
     space: the color space that the file itself declares, or "" when it declares none.
-    timecode: of the first of `frames`. notes: statements that a job record should hold.
+    timecode: of the first of `frames`. whole: `frames` are all there are. notes: statements that
+    a job record should hold.
     """
 
     path: str
@@ -194,7 +195,7 @@ class PlateInfo:
     timecode: str | None = None
     field_order: str = "progressive"
     audio: bool = False
-    constant_rate: bool = True
+    whole: bool = True
     codec: str = ""
     compression: str = ""
     channels: tuple[str, ...] = ()

@@ -94,7 +94,6 @@ def write_image(path: Path, frame: PlateFrame, settings: ImageSettings) -> None:
     Parts, metadata, data window, tiles and channel types of the plate come along where the format
     has a place for them. Raises BridgeError output_not_writable or disk_full.
     """
-    assert isinstance(frame.picture, RgbPicture)
     target = oiio.ImageOutput.create(str(path))
     if target is None:
         raise BridgeError("unsupported_format", f"Cannot write images named {path.suffix}.")
@@ -187,7 +186,8 @@ def _output(
 ) -> tuple[Any, Array]:
     """The header and the pixels to write: colors first where the picture says so."""
     picture = frame.picture
-    assert isinstance(picture, RgbPicture)
+    if not isinstance(picture, RgbPicture):
+        raise ValueError(f"expected an RgbPicture for an image file, got {picture.coding}")
     pixels, names = picture.pixels, picture.names
     header = frame.attributes if isinstance(frame.attributes, Header) else None
     source = header.spec if header else None

@@ -79,7 +79,7 @@ def open_movie(path: Path, frames: str | Sequence[int] | None) -> Movie:
             field_order=order,
             audio=bool(container.streams.audio),
             codec=_codec_name(context),
-            constant_rate=_constant_rate(stream),
+            whole=frames is None,
             metadata=dict(container.metadata),
         )
     return Movie(info)
@@ -93,11 +93,6 @@ def _codec_name(context: Any) -> str:
     if name == "dnxhd":
         return "dnxhr_444" if "444" in profile else "dnxhr_hqx"
     return str(name)
-
-
-def _constant_rate(stream: Any) -> bool:
-    average, base = stream.average_rate, stream.base_rate
-    return not average or not base or abs(float(average) / float(base) - 1) < 0.01
 
 
 @contextmanager

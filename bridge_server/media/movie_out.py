@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +16,9 @@ from bridge_server.media.frame import Coding, PlateFrame, PlateInfo, YcbcrCoding
 from bridge_server.media.movie_in import opened
 from bridge_server.media.pixel_formats import MATRIX_TAGS, av_frame, pixel_format
 from host_plugins.wire.errors import BridgeError
+
+#: (seconds in the output, packet) in the order of the file.
+AudioPackets = Generator[tuple[Fraction, Any], None, None]
 
 
 class MovieOutput:
@@ -35,7 +38,11 @@ class MovieOutput:
         self._temporary = path.with_name(f".{path.stem}.part{path.suffix}")
         self._count = 0
         self._first_pts: int | None = None
+        self._ticks = -1
+        unbroken = len(info.frames) == info.frames[-1] - info.frames[0] + 1
+        self._keeps_times = unbroken and path.suffix.lower() != ".mxf"
         self._end = Fraction(0)
+        self._waiting: tuple[Fraction, Any] | None = None
         notes = list(losses(self.target, info, deliver, name))
         if info.rate is None:
             notes.append("the plate has no frame rate; 24 is written")
@@ -47,11 +54,14 @@ class MovieOutput:
             self._container: Any = av.open(str(self._temporary), "w")
             self._stream = self._container.add_stream(codec.encoder, self._rate, options)
             self._describe(info)
+            for key, value in deliver.metadata.items():
+                self._container.metadata[key] = value
+            self._audio = self._open_audio(notes) if info.audio and deliver.audio else None
+            self._container.start_encoding()
         except (av.error.FFmpegError, OSError, ValueError) as problem:
-            raise _unwritable(path, problem) from problem
-        for key, value in deliver.metadata.items():
-            self._container.metadata[key] = value
-        self._audio = self._open_audio(notes) if info.audio and deliver.audio else None
+            with suppress(OSError):
+                self._temporary.unlink()
+            raise _refused(path, name, problem) from problem
         self.notes = tuple(notes)
 
     def write(self, frame: PlateFrame) -> None:
@@ -69,7 +79,7 @@ class MovieOutput:
         picture.pts, picture.time_base = self._time(frame), context.time_base
         picture.color_range = context.color_range
         self._count += 1
-        self._end = (picture.pts + 1) * picture.time_base
+        self._end = picture.pts * picture.time_base + 1 / self._rate
         try:
             self._mux(self._stream.encode(picture))
             self._mux_audio(self._end)
@@ -86,7 +96,8 @@ class MovieOutput:
             return []
         try:
             self._mux(self._stream.encode(None))
-            self._mux_audio(self._end)
+            complete = self._info.whole and self._count == len(self._info.frames)
+            self._mux_audio(None if complete else self._end)
             self._close()
             self._temporary.replace(self.path)
         except (av.error.FFmpegError, OSError) as problem:
@@ -108,10 +119,11 @@ class MovieOutput:
         context.pix_fmt = {"gbrp": "bgr0", "gbrap": "bgra"}.get(name, name)
         context.sample_aspect_ratio = info.pixel_aspect
         context.thread_type = "AUTO"
-        if not info.constant_rate and self.path.suffix.lower() != ".mxf":
-            context.time_base = Fraction(1, 90000)
-        else:
-            context.time_base = 1 / self._rate
+        context.time_base = 1 / self._rate
+        if self._keeps_times:
+            # Fine enough for frames that come at odd times; whole ticks for those that do not.
+            ticks = self._rate.numerator * -(-10000 // self._rate.numerator)
+            context.time_base = Fraction(1, ticks)
         tags = info.tags
         if isinstance(self.target, YcbcrCoding):
             context.color_range = 2 if self.target.full_range else 1
@@ -126,24 +138,25 @@ class MovieOutput:
             self._stream.metadata["timecode"] = info.timecode
 
     def _time(self, frame: PlateFrame) -> int:
-        context = self._stream.codec_context
-        ticks: Fraction
-        if context.time_base == 1 / self._rate or frame.pts is None or frame.time_base is None:
-            ticks = self._count / self._rate / context.time_base
-            return round(ticks)
-        if self._first_pts is None:
-            self._first_pts = frame.pts
-        ticks = (frame.pts - self._first_pts) * frame.time_base / context.time_base
-        return round(ticks)
+        """Ticks of a frame: its place in a constant rate, unless the plate's time is elsewhere."""
+        position = Fraction(self._count)
+        if self._keeps_times and frame.pts is not None and frame.time_base is not None:
+            if self._first_pts is None:
+                self._first_pts = frame.pts
+            place = (frame.pts - self._first_pts) * frame.time_base * self._rate
+            position = position if abs(place - position) < Fraction(1, 2) else place
+        ticks: Fraction = position / self._rate / self._stream.codec_context.time_base
+        self._ticks = max(round(ticks), self._ticks + 1)
+        return self._ticks
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:
             packet.stream = self._stream
             self._container.mux(packet)
 
-    def _open_audio(self, notes: list[str]) -> Iterator[tuple[Fraction, Any]] | None:
+    def _open_audio(self, notes: list[str]) -> AudioPackets | None:
         frames = self._info.frames
-        if len(frames) != frames[-1] - frames[0] + 1 or not self._info.constant_rate:
+        if len(frames) != frames[-1] - frames[0] + 1:
             notes.append("audio is left out: the frames chosen are not one unbroken run")
             return None
         copies = {}
@@ -159,45 +172,53 @@ class MovieOutput:
         start = frames[0] / self._rate
         return _audio_packets(Path(self._info.path), copies, start) if copies else None
 
-    def _mux_audio(self, until: Fraction) -> None:
-        """Copy audio packets that start before `until` seconds of the output."""
+    def _mux_audio(self, until: Fraction | None) -> None:
+        """Copy audio packets that start before `until` seconds of the output; None: all."""
         while self._audio is not None:
-            waiting = getattr(self, "_waiting", None) or next(self._audio, None)
-            self._waiting: tuple[Fraction, Any] | None = waiting
+            waiting = self._waiting or next(self._audio, None)
             if waiting is None:
                 self._audio = None
-            elif waiting[0] >= until:
                 return
-            else:
-                self._container.mux(waiting[1])
-                self._waiting = None
+            if until is not None and waiting[0] >= until:
+                self._waiting = waiting
+                return
+            self._container.mux(waiting[1])
+            self._waiting = None
 
     def _close(self) -> None:
         if self._audio is not None:
-            close = getattr(self._audio, "close", None)
-            if close:
-                close()
+            self._audio.close()
             self._audio = None
         self._container.close()
 
 
-def _audio_packets(
-    path: Path, copies: dict[int, Any], start: Fraction
-) -> Iterator[tuple[Fraction, Any]]:
-    """(seconds in the output, packet) of the audio from `start` seconds of the source on."""
+def _audio_packets(path: Path, copies: dict[int, Any], start: Fraction) -> AudioPackets:
+    """The audio from `start` seconds of the source on."""
     with opened(path) as source:
         streams = [source.streams[index] for index in copies]
         for packet in source.demux(streams):
             if packet.pts is None or packet.time_base is None:
                 continue
             seconds = packet.pts * packet.time_base - start
-            if seconds < 0:
+            # Negative times at the start are the priming of the codec and belong to it.
+            if seconds < 0 < start:
                 continue
             shift = round(start / packet.time_base)
             packet.pts -= shift
             packet.dts = packet.pts if packet.dts is None else packet.dts - shift
             packet.stream = copies[packet.stream.index]
             yield seconds, packet
+
+
+def _refused(path: Path, codec: str, problem: Exception) -> BridgeError:
+    """The folder is at fault when the system says so, otherwise the format."""
+    if isinstance(problem, OSError) and not isinstance(problem, av.error.ArgumentError):
+        return _unwritable(path, problem)
+    return BridgeError(
+        "unsupported_format",
+        f"Cannot write {codec} to {path.name}: {problem}.",
+        hint="The size, the frame rate or the depth does not suit it; ffv1 in .mkv takes any.",
+    )
 
 
 def _unwritable(path: Path, problem: Exception) -> BridgeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -154,6 +155,92 @@ def test_every_second_frame_has_no_sound_and_says_so(tmp_path, make_movie):
     output = copy(path, tmp_path / "out.mov", frames="0-5x2")
     assert any("audio" in note for note in output.notes)
     assert not open_plate(tmp_path / "out.mov").info.audio
+
+
+def test_sound_that_outlasts_the_pictures_is_kept_and_compressed_sound_copied(tmp_path, make_movie):
+    path, out = tmp_path / "plate.mov", tmp_path / "out.mov"
+    make_movie(path, "prores_ks", "yuv422p10le", count=3)
+    with av.open(str(path)) as source, av.open(str(tmp_path / "long.mov"), "w") as longer:
+        video = longer.add_stream_from_template(source.streams.video[0])
+        sound_out = longer.add_stream("aac", 48000)
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = video
+                longer.mux(packet)
+        tone = np.sin(np.arange(48000) * 0.05).astype(np.float32)[None] * 0.5
+        frame = av.AudioFrame.from_ndarray(
+            np.concatenate([tone] * len(sound_out.codec_context.layout.channels)),
+            format="fltp", layout=sound_out.codec_context.layout.name,
+        )  # fmt: skip
+        frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
+        for packet in [*sound_out.encode(frame), *sound_out.encode(None)]:
+            longer.mux(packet)
+    copy(tmp_path / "long.mov", out)
+    np.testing.assert_array_equal(sound(out), sound(tmp_path / "long.mov"))
+    assert sound(out).shape[1] > 40000
+
+
+def test_sound_that_a_container_cannot_hold_is_named(tmp_path, make_movie):
+    make_movie(tmp_path / "plate.mkv", "ffv1", "yuv422p10le", audio="libopus", size=(130, 258))
+    output = copy(tmp_path / "plate.mkv", tmp_path / "out.mxf")
+    assert any("opus does not fit .mxf" in note for note in output.notes)
+
+
+def test_variable_frame_rate_keeps_its_times(tmp_path):
+    path, out = tmp_path / "plate.mkv", tmp_path / "out.mkv"
+    times = [0, 40, 80, 200, 240, 500]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", 25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for time in times:
+            frame = av.VideoFrame(32, 32, "yuv420p")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    copy(path, out)
+    found = [round(frame.pts * frame.time_base * 1000) for frame in open_plate(out)]
+    assert found == times
+
+
+def test_alpha_of_a_prores_4444_comes_along(tmp_path, make_movie):
+    path, out = tmp_path / "plate.mov", tmp_path / "out.mkv"
+    make_movie(path, "prores_ks", "yuva444p10le", options={"profile": "4444"}, count=1)
+    plate = open_plate(path)
+    assert plate.info.coding.alpha
+    output = open_output(out, plate.info, Deliver(codec="ffv1"))
+    frame = plate.read(0)
+    output.write(frame)
+    output.finish()
+    np.testing.assert_array_equal(open_plate(out).read(0).picture.alpha, frame.picture.alpha)
+
+
+def test_a_full_disk_has_its_own_code_and_a_missing_folder_too(tmp_path, make_movie, monkeypatch):
+    make_movie(tmp_path / "plate.mkv", "ffv1", "yuv422p10le", count=1)
+    plate = open_plate(tmp_path / "plate.mkv")
+    output = open_output(tmp_path / "out.mov", plate.info)
+
+    def full(self, packets):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(output), "_mux", full)
+    with pytest.raises(BridgeError) as refused:
+        output.write(recoded(plate.read(0), output.target))
+    assert refused.value.code == "disk_full"
+    output.abort()
+    (tmp_path / "file").touch()
+    with pytest.raises(BridgeError) as blocked:
+        open_output(tmp_path / "file" / "out.mov", plate.info)
+    assert blocked.value.code == "output_not_writable"
+
+
+def test_a_rate_that_mxf_does_not_know_is_refused_with_a_way_out(tmp_path, make_movie):
+    make_movie(tmp_path / "plate.mkv", "ffv1", "yuv422p10le", count=1)
+    info = replace(open_plate(tmp_path / "plate.mkv").info, rate=Fraction(123457, 6113))
+    with pytest.raises(BridgeError) as refused:
+        open_output(tmp_path / "out.mxf", info, Deliver(codec="dnxhr_hqx"))
+    assert refused.value.code == "unsupported_format"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plate.mkv"]
 
 
 def test_one_frame_is_found_by_its_number_behind_a_seek(tmp_path, make_movie):
