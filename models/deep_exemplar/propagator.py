@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from accel.precision import full
 from models.deep_exemplar.config import DeepExemplarSettings
 from models.deep_exemplar.exemplars import EncodedExemplar, encode
 from models.deep_exemplar.geometry import CELL, Geometry
@@ -197,12 +198,13 @@ class DeepExemplarPropagator:
         best: Match | None = None
         best_score = vectors.new_empty(0)
         for held in self._exemplars:
-            found = matcher(
-                vectors,
-                held.vectors,
-                held.colors,
-                workspace_bytes=self._settings.match_workspace_bytes,
-            )
+            with full(vectors.device):
+                found = matcher(
+                    vectors,
+                    held.vectors,
+                    held.colors,
+                    workspace_bytes=self._settings.match_workspace_bytes,
+                )
             score = found.similarity + self._pin_bonus(held, index)
             if best is None:
                 best, best_score = found, score

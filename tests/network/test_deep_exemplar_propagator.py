@@ -11,7 +11,7 @@ import torch
 from deep_exemplar_reference import ReferencePropagator
 from torch import Tensor
 
-from models.deep_exemplar.config import DeepExemplarSettings, why_not_sage
+from models.deep_exemplar.config import DeepExemplarSettings
 from models.deep_exemplar.networks import Precision, load_networks, stages
 from models.deep_exemplar.propagator import DeepExemplarPropagator
 from models.propagator import Exemplar, LookAhead, Propagator
@@ -253,10 +253,6 @@ def test_misuse_is_named_with_expected_and_got() -> None:
         propagator.step(luma(0, 64, 64), index=0)
     with pytest.raises(ValueError, match="temperature"):
         DeepExemplarSettings(temperature=-1)
-
-
-def test_sage_attention_is_refused_with_the_reason() -> None:
-    assert "no attention layer" in why_not_sage()[0]
 
 
 def test_official_files_load_strictly_and_misfits_are_named(
