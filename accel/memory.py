@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
 
 from accel.choice import Json
 from accel.presets import BALANCED, HIGH_QUALITY, LOW_MEMORY, MemoryMode
 
+T = TypeVar("T")
 MIB = 2**20
 WORKSPACES = (256 * MIB, 64 * MIB, 16 * MIB)  # bounds on one block of similarities, in order
 RESERVE = 0.1  # share of the free memory that a plan leaves alone
@@ -147,6 +151,31 @@ def step_down(plan: MemoryPlan, reason: str) -> MemoryPlan | None:
     if plan.workload.has_half and not plan.half_resolution:
         return lower("use_half_resolution on", True, half_resolution=True)
     return None
+
+
+def run_within(
+    plan: MemoryPlan, attempt: Callable[[MemoryPlan], T], release: Callable[[], None]
+) -> tuple[T, MemoryPlan]:
+    """Call attempt with the plan, and again one step lower each time the device is full.
+
+    release: gives cached memory back between attempts. Returns the result and the plan that it was
+    made with, whose steps say what was given up. Raises the last out-of-memory error when no step
+    is left; other errors pass at once.
+    """
+    while True:
+        try:
+            return attempt(plan), plan
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            lower = step_down(plan, "out of memory") if is_out_of_memory(error) else None
+            if lower is None:
+                raise
+        release()  # outside of the handler, whose traceback holds the frame's tensors
+        plan = lower
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a class for it; the CPU's allocator says it in words."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def predict(plan: MemoryPlan) -> Prediction:

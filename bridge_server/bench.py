@@ -205,6 +205,8 @@ def _run(plan: Plan, build: Build, clip: Clip, clock: Callable[[], float]) -> _R
     facts, (height, width) = plan.facts, clip.size
     held = device.reset_peak(facts) if _has_peak(facts) else 0
     compiler = plan.build_compiler()
+    if compiler is not None:
+        compiler.clock = clock
     with torch.inference_mode():
         began = clock()
         shot = build(plan, plan.memory_for(height, width), compiler)

@@ -5,9 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from accel.device import Facts
-from accel.memory import MIB, MemoryPlan, Workload, fit, predict, step_down
+from accel.memory import (
+    MIB,
+    MemoryPlan,
+    Workload,
+    fit,
+    is_out_of_memory,
+    predict,
+    run_within,
+    step_down,
+)
 from accel.presets import BALANCED, GIB, HIGH_QUALITY, LOW_MEMORY, MEMORY_MODES, markdown, tier
 
 BANKED = Workload(
@@ -126,6 +136,41 @@ def test_a_budget_that_nothing_meets_is_told_and_never_hidden() -> None:
     assert not hopeless.fits
     assert hopeless.mode == LOW_MEMORY
     assert hopeless.to_json()["fits"] is False
+
+
+def test_a_full_device_is_tried_again_one_step_lower_each_time() -> None:
+    tried, released = [], []
+
+    def attempt(memory: MemoryPlan) -> str:
+        tried.append(len(memory.steps))
+        if len(tried) < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "frame"
+
+    result, used = run_within(plan(), attempt, lambda: released.append(None))
+    assert (result, tried, len(released)) == ("frame", [0, 1, 2], 2)
+    assert [step.reason for step in used.steps] == ["out of memory"] * 2
+
+
+def test_the_words_of_the_cpus_allocator_count_as_out_of_memory() -> None:
+    def attempt(memory: MemoryPlan) -> None:
+        torch.empty(2**55)
+
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        run_within(plan(MATCHED), attempt, lambda: None)
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+
+
+def test_another_error_is_not_tried_again() -> None:
+    tried = []
+
+    def attempt(_: MemoryPlan) -> None:
+        tried.append(None)
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run_within(plan(), attempt, lambda: None)
+    assert len(tried) == 1
 
 
 @pytest.mark.parametrize(
