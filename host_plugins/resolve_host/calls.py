@@ -21,6 +21,8 @@ class Refused(BridgeError):
     """Resolve said no twice. call: the method's name."""
 
     def __init__(self, call: str, message: str, *, hint: str = "") -> None:
+        if call not in message:
+            message = f"{message} ({call})"
         super().__init__("host_refused", message, hint=hint or DIALOG, retry=True)
         self.call = call
 

@@ -131,8 +131,9 @@ class Watch:
         """Raises HostChanged, HostLost."""
         calls = self._host.calls
         calls.check_alive()
+        manager = calls.must(self._host.resolve, "GetProjectManager")
         try:
-            project = self._host.project()
+            project = calls.must(manager, "GetCurrentProject")
         except Refused:
             raise HostChanged("The project was closed while the run went on") from None
         if self._id(project) != self._project_id:

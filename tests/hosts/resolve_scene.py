@@ -5,23 +5,39 @@ from __future__ import annotations
 import functools
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from fake_resolve import Resolve, Rules, World, add_clip
 from fake_resolve_media import read_picture, write_movie, write_picture
 
-from host_plugins.host_layer import JobSpec, JobState, Panel, Settings, expand_pattern
+from host_plugins.host_layer import JobSpec, JobState, Panel, Pin, Settings, expand_pattern
 from host_plugins.host_layer.messages import explain
 from host_plugins.host_layer.record import write_record
+from host_plugins.resolve_host.colorize import Run
 from host_plugins.resolve_host.host import ResolveHost, open_host
+from host_plugins.resolve_host.options import Options
+from host_plugins.resolve_host.steps import drive
 from host_plugins.wire.errors import BridgeError
 
 START = 86400
 FRAMES = 24
+WORLDS: list[World] = []
+
+
+@pytest.fixture(autouse=True)
+def honest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """After every test: no call broke a rule of the interface, none failed inside the double."""
+    monkeypatch.setenv("CHROMABRIDGE_HOME", str(tmp_path / "home"))
+    WORLDS.clear()
+    yield
+    for world in WORLDS:
+        assert world.offenses == []
+        assert [entry for entry in world.log if "failed inside" in entry[1]] == []
 
 
 @functools.cache
@@ -48,6 +64,7 @@ def frame_of(picture: Any) -> int:
 def scene(rules: Rules | None = None, *, name: str = "Feature") -> tuple[Resolve, Any]:
     """Resolve with a named project and a timeline: two clips on track 1, one trimmed, graded."""
     resolve = Resolve(World(rules=rules or Rules()))
+    WORLDS.append(resolve.world)
     project = resolve.manager.current
     resolve.manager.projects[name] = resolve.manager.projects.pop("Untitled Project")
     project.__dict__["name"] = name
@@ -79,18 +96,30 @@ def read_picture_of_footage() -> Any:
     return Media(str(footage())).frame(6).copy()
 
 
-def finish(steps: Iterable[Any]) -> list[Any]:
-    """Drive a run to its end."""
-    return list(steps)
+def driven(host: ResolveHost, steps: Any, show: Any = lambda step: None) -> Any:
+    """Drive a run to its end and give what it returns."""
+    return drive(steps, sleep=host.calls.sleep, show=show)
 
 
-def returned(generator: Any) -> Any:
-    """Drive a generator and give what it returns."""
-    while True:
-        try:
-            next(generator)
-        except StopIteration as end:
-            return end.value
+def started(host: ResolveHost, service: Any, folder: Path, **options: Any) -> Run:
+    """A run over track 1 with an exemplar, unless the options say otherwise."""
+    told: dict[str, Any] = {"clips": "track:1", "folder": str(folder / "results"), **options}
+    told.setdefault("exemplars", (Pin(str(exemplar(folder)), 6),))
+    return Run.new(host, service, Options(**told))
+
+
+def run(host: ResolveHost, service: Any, folder: Path, **options: Any) -> Run:
+    """A whole run."""
+    made = started(host, service, folder, **options)
+    driven(host, made.steps())
+    return made
+
+
+def placed(timeline: Any, track: int) -> list[tuple[int, int, int]]:
+    """(start relative to the timeline, first media frame, frames) of a track's items."""
+    return [
+        (item.start - START, item.left, item.duration) for item in timeline.tracks[track - 1]["items"]
+    ]
 
 
 def descriptor(effect: str) -> dict[str, Any]:
