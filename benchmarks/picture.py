@@ -150,7 +150,7 @@ def costs(size: tuple[int, int], long_side: int, threads: int, rounds: int) -> l
             rows.append(row)
             print(
                 f"{name:12} {height}x{width}: "
-                + ", ".join(f"{k} {v:.1f}" for k, v in row.items() if isinstance(v, float))
+                + ", ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float))
             )
     return rows
 

@@ -174,6 +174,8 @@ def losses(target: Coding, info: PlateInfo, deliver: Deliver, codec: str = "") -
         said.append(f"{plate.bits}-bit luma is rounded to {target.bits} bits")
     elif to_float and from_float and target.bits < plate.bits:
         said.append("float luma is rounded to half")
+    if isinstance(plate, YcbcrCoding) and info.tags.matrix in (0, 2):
+        said.append(f"the plate does not say its YCbCr matrix; {plate.matrix} is assumed")
     if isinstance(plate, YcbcrCoding) and isinstance(target, YcbcrCoding):
         if plate.full_range and not target.full_range:
             said.append(f"{codec} has no tag for full range; luma is scaled to legal range")

@@ -12,7 +12,7 @@ from typing import Any
 import av
 
 from bridge_server.media.deliver import CODECS, Deliver, choose_codec, losses, movie_coding
-from bridge_server.media.frame import Coding, PlateFrame, PlateInfo, YcbcrCoding
+from bridge_server.media.frame import Coding, ColorTags, PlateFrame, PlateInfo, YcbcrCoding
 from bridge_server.media.movie_in import opened
 from bridge_server.media.pixel_formats import MATRIX_TAGS, av_frame, pixel_format
 from host_plugins.wire.errors import BridgeError
@@ -124,18 +124,20 @@ class MovieOutput:
             # Fine enough for frames that come at odd times; whole ticks for those that do not.
             ticks = self._rate.numerator * -(-10000 // self._rate.numerator)
             context.time_base = Fraction(1, ticks)
-        tags = info.tags
-        if isinstance(self.target, YcbcrCoding):
-            context.color_range = 2 if self.target.full_range else 1
-            context.colorspace = (
-                tags.matrix if tags.matrix not in (0, 2) else (MATRIX_TAGS[self.target.matrix])
-            )
-            context.color_primaries = (
-                tags.primaries if tags.primaries != 2 else (MATRIX_TAGS[self.target.matrix])
-            )
-            context.color_trc = tags.transfer if tags.transfer != 2 else 1
+        self._tag(context, info.tags)
         if info.timecode:
             self._stream.metadata["timecode"] = info.timecode
+
+    def _tag(self, context: Any, tags: ColorTags) -> None:
+        """The plate's color tags; a YCbCr movie always says its matrix."""
+        if isinstance(self.target, YcbcrCoding):
+            own = MATRIX_TAGS[self.target.matrix]
+            context.color_range = 2 if self.target.full_range else 1
+            context.colorspace = tags.matrix if tags.matrix not in (0, 2) else own
+            context.color_primaries = tags.primaries if tags.primaries != 2 else own
+            context.color_trc = tags.transfer if tags.transfer != 2 else 1
+        else:
+            context.color_primaries, context.color_trc = tags.primaries, tags.transfer
 
     def _time(self, frame: PlateFrame) -> int:
         """Ticks of a frame: its place in a constant rate, unless the plate's time is elsewhere."""

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from bridge_server.media.frame import MATRICES, Floats, Picture, PlateFrame, YcbcrPicture
-from bridge_server.picture.spaces import Space, Spaces, luma_of
+from bridge_server.picture.spaces import Space, Spaces, as_float, luma_of
 from models.color import gray_to_luma
 from models.geometry import resize
 
@@ -47,12 +47,10 @@ def plate_luma(picture: Picture, space: Space) -> Floats:
         coding = picture.coding
         codes = np.arange(1 << coding.bits, dtype=np.float32)
         return np.take((codes - coding.black) / np.float32(coding.luma_span), picture.y)
-    red, green, blue = picture.color
     if picture.gray:
-        values = picture.pixels[..., red].astype(np.float32)
+        values = as_float(picture.pixels[..., picture.color[0]])
     else:
-        channels = picture.pixels[..., [red, green, blue]]
-        values = luma_of(channels, space.weights)
+        values = luma_of(picture.pixels, space.weights, picture.color)
     return values if picture.coding.floating else values / np.float32(picture.coding.peak)
 
 

@@ -165,9 +165,11 @@ def find_space(name: str, config: str = BUILTIN_CONFIG) -> Space:
     return Space(canonical, config, _weights(config, canonical, black, white), black, white, scene)
 
 
-def luma_of(codes: Array, weights: tuple[float, float, float]) -> Floats:
-    """Weighted sum of the channels as stored. codes: (..., 3). Returns (...) float32."""
-    red, green, blue = (codes[..., i].astype(np.float32, copy=False) for i in range(3))
+def luma_of(
+    codes: Array, weights: tuple[float, float, float], channels: tuple[int, int, int] = (0, 1, 2)
+) -> Floats:
+    """Weighted sum of three channels as stored. codes: (..., C). Returns (...) float32."""
+    red, green, blue = (as_float(codes[..., channel]) for channel in channels)
     # Written around green so that a neutral picture gives its own code exactly.
     with np.errstate(invalid="ignore", over="ignore"):
         luma: Floats = green + np.float32(weights[0]) * (red - green)
@@ -175,6 +177,14 @@ def luma_of(codes: Array, weights: tuple[float, float, float]) -> Floats:
     if not np.isfinite(luma).all():
         luma = np.where(np.isinf(green), green, luma)
     return luma
+
+
+def as_float(plane: Array) -> Floats:
+    """A plane as float32; half goes through torch, which converts it many times faster."""
+    if plane.dtype == np.float16:
+        widened: Floats = torch.from_numpy(plane).float().numpy()
+        return widened
+    return plane.astype(np.float32, copy=False)
 
 
 def half_index(codes: Floats) -> Array:
