@@ -7,11 +7,12 @@ stand-in of service tests; it is not offered to users.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.propagator import Exemplar, State, Step
+from models.propagator import Exemplar, Json, State, Step
 
 BINS = 101  # one for each whole L in [0, 100]
 SMOOTHING = 3.0  # bins
@@ -50,11 +51,29 @@ class LookupPropagator:
         """Nothing is carried between frames."""
 
     def save_state(self) -> State:
-        return State({"table": self._table.clone(), "known": self._known.clone()}, {})
+        tensors: dict[str, Tensor] = {}
+        pins: list[Json] = []
+        for number, exemplar in enumerate(self._exemplars):
+            tensors[f"{number}.luma"] = exemplar.luma.clone()
+            tensors[f"{number}.chroma"] = exemplar.chroma.clone()
+            if exemplar.valid is not None:
+                tensors[f"{number}.valid"] = exemplar.valid.clone()
+            pins.append([exemplar.index, exemplar.digest])
+        return State(tensors, {"pins": pins})
 
     def load_state(self, state: State) -> None:
-        self._table = state.tensors["table"].clone()
-        self._known = state.tensors["known"].clone()
+        pins: Any = state.values["pins"]
+        self._exemplars = [
+            Exemplar(
+                state.tensors[f"{number}.luma"],
+                state.tensors[f"{number}.chroma"],
+                index,
+                state.tensors.get(f"{number}.valid"),
+                digest,
+            )
+            for number, (index, digest) in enumerate(pins)
+        ]
+        self._learn()
 
     @property
     def nbytes(self) -> int:
