@@ -1,1 +1,8 @@
-"""Starter: the small network of our own whose weights ship with the project."""
+"""The small network that ships with its weights: color on any machine, from the first minute."""
+
+from models.starter.config import StarterConfig
+from models.starter.loading import load_starter
+from models.starter.network import Starter
+from models.starter.propagator import StarterPropagator, StarterSettings
+
+__all__ = ["Starter", "StarterConfig", "StarterPropagator", "StarterSettings", "load_starter"]

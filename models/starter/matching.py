@@ -1,0 +1,125 @@
+"""Where each query token finds its color: the global and the fine read of the exemplars.
+
+The global read looks at every exemplar token at 1/8; the fine read looks, at 1/4, around the best
+one. Both return mean and variance of the colors they matched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WINDOW = 6  # quarter-size tokens on a side of the fine read's window (3 tokens at 1/8)
+FINE_VALUES = 4  # a, b, a * a, b * b
+QUERY_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What an exemplar, or several behind one another, offers to be matched.
+
+    keys: (B, M, 64), unit length. values: (B, M, V). windows: (B, M, 36, 16 + 4), unit keys at
+    1/4 around each token, then a, b and their squares.
+    """
+
+    keys: Tensor
+    values: Tensor
+    windows: Tensor
+
+
+@dataclass(frozen=True)
+class GlobalRead:
+    """values: (B, N, V) mean of the matched values. best: (B, N) index of the best token.
+
+    similarity: (B, N, 1), cosine of that best one.
+    """
+
+    values: Tensor
+    best: Tensor
+    similarity: Tensor
+
+
+def read_global(query: Tensor, memory: Memory, temperature: Tensor | float) -> GlobalRead:
+    """Softmax attention over all tokens, in chunks of queries.
+
+    query: (B, N, 64), unit length. The softmax and its sums are float32.
+    """
+    keys = memory.keys.transpose(1, 2)
+    values, best, similarity = [], [], []
+    for part in torch.split(query, QUERY_CHUNK, dim=1):
+        cosine = part @ keys  # (B, n, M)
+        peak, index = _peak(cosine)
+        weights = torch.exp((cosine - peak) * temperature)
+        total = weights.sum(-1, keepdim=True, dtype=torch.float32)
+        values.append((weights @ memory.values).float() / total)
+        best.append(index)
+        similarity.append(peak.float())
+    return GlobalRead(torch.cat(values, 1), torch.cat(best, 1), torch.cat(similarity, 1))
+
+
+def read_fine(query: Tensor, best: Tensor, memory: Memory, temperature: Tensor | float) -> Tensor:
+    """Attention at 1/4 inside the window around the best token.
+
+    query: (B, N, 4, 16), the four quarter-size keys of each token. best: (B, N).
+    Returns (B, N, 4, 5): mean a, b, mean of their squares, and the best cosine.
+    """
+    windows = gather_windows(memory.windows, best)  # (B, N, 36, 20)
+    cosine = query @ windows[..., :-FINE_VALUES].transpose(-1, -2)  # (B, N, 4, 36)
+    weights = F.softmax(cosine.float() * temperature, -1)
+    matched = weights @ windows[..., -FINE_VALUES:].float()
+    return torch.cat((matched, cosine.float().amax(-1, keepdim=True)), -1)
+
+
+def gather_windows(windows: Tensor, best: Tensor) -> Tensor:
+    """windows: (B, M, 36, C), best: (B, N). Returns (B, N, 36, C)."""
+    batch, tokens, *rest = windows.shape
+    offset = torch.arange(batch, device=best.device)[:, None] * tokens
+    flat = windows.reshape(batch * tokens, -1)
+    return flat[(best + offset).reshape(-1)].view(batch, best.shape[1], *rest)
+
+
+def unfold_windows(picture: Tensor) -> Tensor:
+    """picture: (B, C, H/4, W/4). Returns (B, H/8 * W/8, 36, C), the window of each 1/8 token."""
+    channels = picture.shape[1]
+    pad = (WINDOW - 2) // 2
+    picture = F.pad(picture, (pad, pad, pad, pad), mode="replicate")
+    columns = F.unfold(picture, WINDOW, stride=2)  # (B, C * 36, M)
+    batch, _, tokens = columns.shape
+    return columns.view(batch, channels, WINDOW * WINDOW, tokens).permute(0, 3, 2, 1).contiguous()
+
+
+def group_quarters(picture: Tensor) -> Tensor:
+    """picture: (B, C, H/4, W/4). Returns (B, H/8 * W/8, 4, C)."""
+    channels = picture.shape[1]
+    grouped = F.pixel_unshuffle(picture, 2).flatten(2)  # (B, C * 4, N)
+    return grouped.view(grouped.shape[0], channels, 4, -1).permute(0, 3, 2, 1)
+
+
+def ungroup_quarters(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Undo group_quarters. tokens: (B, N, 4, C); height, width: size at 1/8."""
+    batch, count, _, channels = tokens.shape
+    grouped = tokens.permute(0, 3, 2, 1).reshape(batch, channels * 4, count)
+    return F.pixel_shuffle(grouped.view(batch, channels * 4, height, width), 2)
+
+
+def _peak(cosine: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest of the last axis, and where. In blocks: several times faster than max()."""
+    block = 64
+    count = cosine.shape[-1]
+    whole = count - count % block
+    if torch.is_grad_enabled() or whole < 2 * block:
+        peak, index = cosine.detach().max(-1, keepdim=True)
+        return peak, index[..., 0]
+    blocks = cosine[..., :whole].reshape(*cosine.shape[:-1], -1, block)
+    peaks = blocks.amax(-1)
+    peak, which = peaks.max(-1, keepdim=True)
+    row = torch.gather(blocks, -2, which[..., None].expand(*which.shape, block)).squeeze(-2)
+    index = which[..., 0] * block + row.argmax(-1)
+    if whole < count:
+        tail, tail_index = cosine[..., whole:].max(-1, keepdim=True)
+        index = torch.where((tail > peak)[..., 0], tail_index[..., 0] + whole, index)
+        peak = torch.maximum(peak, tail)
+    return peak, index

@@ -1,0 +1,1 @@
+"""How the packaged weights were made: fetch, synthesize, train, export, plot, evaluate."""
