@@ -14,6 +14,9 @@ from host_plugins.wire.errors import BridgeError
 
 _FIELD = re.compile(r"%(0?)(\d*)d|#+")
 _EXR_MAGIC = b"\x76\x2f\x31\x01"
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+#: chunks of a PNG that hold words and dates
+_PNG_WORDS = (b"tEXt", b"zTXt", b"iTXt", b"tIME")
 #: what of an EXR's header says how its pixels are to be read; dates and node hashes do not
 _EXR_KEPT = (b"channels", b"compression", b"dataWindow", b"displayWindow", b"lineOrder", b"tiles")
 
@@ -148,9 +151,25 @@ def find_frames(pattern: str) -> dict[int, Path]:
 
 
 def _lasting(data: bytes) -> bytes:
-    """An EXR without the header entries that change at every render; other files as they are."""
-    if data[:4] != _EXR_MAGIC or len(data) < 8 or data[5] & 0x10:  # multi-part: kept whole
-        return data
+    """A file without what changes at every render of the same picture: dates, times, hashes."""
+    if data[:8] == _PNG_MAGIC:
+        return _lasting_png(data)
+    if data[:4] == _EXR_MAGIC and len(data) > 8 and not data[5] & 0x10:  # multi-part: kept whole
+        return _lasting_exr(data)
+    return data
+
+
+def _lasting_png(data: bytes) -> bytes:
+    position, kept = 8, []
+    while position + 8 <= len(data):
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] not in _PNG_WORDS:
+            kept.append(data[position:end])
+        position = end
+    return b"".join(kept)
+
+
+def _lasting_exr(data: bytes) -> bytes:
     position, kept = 8, [data[:8]]
     while position < len(data) and data[position] != 0:
         name_end = data.find(b"\0", position)

@@ -8,7 +8,6 @@ import nuke
 _here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 (as old as it must be)
 
 if sys.version_info >= (3, 9):  # noqa: UP036 (Nuke 13 reads this file too)
-    for _folder in (_here, os.path.join(_here, "vendor")):  # noqa: PTH118
-        if _folder not in sys.path:
-            sys.path.append(_folder)  # behind Nuke's own, so that nothing of Nuke is shadowed
+    if _here not in sys.path:
+        sys.path.append(_here)  # behind Nuke's own, so that nothing of Nuke is shadowed
     nuke.pluginAppendPath("icons")

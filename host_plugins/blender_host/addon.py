@@ -1,0 +1,38 @@
+"""Registering with Blender and leaving again without a trace."""
+
+from __future__ import annotations
+
+import bpy
+
+from host_plugins.blender_host import properties
+from host_plugins.blender_host.bridge import bridge, drop
+from host_plugins.blender_host.operators import CLASSES, refresh
+from host_plugins.blender_host.sidebar import (
+    CHROMABRIDGE_PT_main,
+    hide_sections,
+    show_sections,
+)
+
+
+def register() -> None:
+    """Show the sidebar; ask a server that runs for its panel, without starting one."""
+    for cls in (*CLASSES, CHROMABRIDGE_PT_main):
+        bpy.utils.register_class(cls)
+    setattr(bpy.types.Scene, properties.EFFECT, properties.effect_property())
+    panel = bridge().panel
+    if panel is not None:
+        properties.make(panel)
+        show_sections()
+    if not bpy.app.background:
+        refresh("", start=False)
+
+
+def unregister() -> None:
+    """Take it all away."""
+    hide_sections()
+    properties.remove()
+    if hasattr(bpy.types.Scene, properties.EFFECT):
+        delattr(bpy.types.Scene, properties.EFFECT)
+    for cls in (CHROMABRIDGE_PT_main, *reversed(CLASSES)):
+        bpy.utils.unregister_class(cls)
+    drop()
