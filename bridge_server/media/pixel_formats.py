@@ -48,8 +48,8 @@ def coding_of(name: str, tags: ColorTags, height: int) -> Coding:
         return RgbCoding(int(found[2] or 8))
     matrix = _MATRIX_NAMES.get(tags.matrix, "bt601" if height <= 576 else "bt709")
     if found := _GRAY.match(planar):
-        full = tags.range == 2
-        return YcbcrCoding(int(found[1] or 8), full, matrix, gray=True)
+        # Untagged gray is full range, as FFmpeg's own conversions take it.
+        return YcbcrCoding(int(found[1] or 8), tags.range != 1, matrix, gray=True)
     if found := _YUV.match(planar):
         shift_y, shift_x = _SHIFTS[found[3]]
         return YcbcrCoding(
@@ -58,6 +58,7 @@ def coding_of(name: str, tags: ColorTags, height: int) -> Coding:
             matrix,
             shift_y,
             shift_x,
+            siting="center" if found[2] else "left",
             alpha=bool(found[1]),
         )
     raise BridgeError(

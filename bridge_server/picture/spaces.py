@@ -30,6 +30,8 @@ _PUBLISHED = (
     (0.2722287168, 0.6740817658, 0.0536895174),
     (0.3439664498, 0.7281660966, -0.0721325464),
 )
+#: What the network sees is cut off here, so that half floats can carry it.
+_BRIGHTEST = 100.0
 #: Other names that people use for DISPLAY.
 _DISPLAY_NAMES = frozenset({"display", "srgb", "rec709", "rec.709", "bt709"})
 _LINEAR_NAMES = frozenset(
@@ -87,12 +89,13 @@ class Spaces:
         return self.input.name == DISPLAY and not self.view
 
     def gray_view(self, codes: Floats) -> Floats:
-        """What the network sees of gray codes: display-encoded, 0..1 nominal, always finite.
+        """What the network sees of gray codes: display-encoded, 0..1 nominal, within +-100.
 
         codes: (H, W) float32, luma in the coding of the input space.
         """
         if self.plain:
-            return codes if np.isfinite(codes).all() else _finite(codes, 100.0)
+            inside = codes.size == 0 or (codes.max() <= _BRIGHTEST and codes.min() >= -_BRIGHTEST)
+            return codes if inside else _finite(codes, _BRIGHTEST)
         return np.take(_view_table(self), half_index(codes))
 
     def linear_luma(self, codes: Floats) -> Floats:
@@ -296,8 +299,10 @@ def _linear_table(space: Space) -> Floats:
 def _view_table(spaces: Spaces) -> Floats:
     """What the network sees of every half float."""
     if not spaces.view:
-        return linear_to_srgb(torch.from_numpy(_linear_table(spaces.input))).numpy()
+        return _finite(
+            linear_to_srgb(torch.from_numpy(_linear_table(spaces.input))).numpy(), _BRIGHTEST
+        )
     gray = np.repeat(_all_halves()[:, None], 3, axis=1)
     source = "sRGB - Texture" if spaces.input.name == DISPLAY else spaces.input.name
     seen = _apply(_view_processor(spaces.input.config, source, spaces.view), gray)
-    return luma_of(_finite(seen, 100.0), _PUBLISHED[0])
+    return luma_of(_finite(seen, _BRIGHTEST), _PUBLISHED[0])

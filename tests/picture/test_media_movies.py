@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from bridge_server.media import Deliver, open_output, open_plate
-from bridge_server.media.frame import PlateFrame, YcbcrCoding, YcbcrPicture
+from bridge_server.media.frame import ColorTags, PlateFrame, YcbcrCoding, YcbcrPicture
+from bridge_server.media.pixel_formats import coding_of
 from host_plugins.wire.errors import BridgeError
 
 INTRA = {"g": "1"}
@@ -301,6 +302,33 @@ def test_a_codec_that_does_not_fit_its_container_names_those_that_do(tmp_path, m
         open_output(tmp_path / "out.mxf", info, Deliver(codec="h264"))
     assert refused.value.code == "unsupported_format"
     assert ".mp4" in refused.value.hint
+
+
+def test_odd_sizes_are_never_cropped(tmp_path, make_movie):
+    make_movie(tmp_path / "plate.mkv", "ffv1", "yuv420p", size=(45, 81))
+    copy(tmp_path / "plate.mkv", tmp_path / "out.mp4", Deliver(codec="h264"))
+    assert open_plate(tmp_path / "out.mp4").info.coding.shift_x == 0
+    assert len(list(open_plate(tmp_path / "out.mp4"))) == 5
+    info = open_plate(tmp_path / "plate.mkv").info
+    assert (info.height, info.width) == (45, 81)
+    with pytest.raises(BridgeError, match="even width") as refused:
+        open_output(tmp_path / "out.mov", info, Deliver(codec="prores_422_hq"))
+    assert "prores_4444" in refused.value.hint
+
+
+@pytest.mark.parametrize(("tag", "full"), [(0, True), (1, False), (2, True)])
+def test_untagged_gray_is_full_range(tag, full):
+    assert coding_of("gray10le", ColorTags(range=tag), 1080).full_range is full
+
+
+def test_formats_that_players_rearrange_are_told_apart_from_those_we_refuse():
+    assert coding_of("nv12", ColorTags(), 1080) == YcbcrCoding(8, shift_y=1, shift_x=1)
+    assert coding_of("yuvj420p", ColorTags(), 1080).full_range
+    assert coding_of("yuv422p", ColorTags(matrix=9), 1080).matrix == "bt2020"
+    assert coding_of("yuv422p", ColorTags(), 480).matrix == "bt601"
+    assert coding_of("yuv422p", ColorTags(), 1080).matrix == "bt709"
+    with pytest.raises(BridgeError, match="pal8"):
+        coding_of("pal8", ColorTags(), 1080)
 
 
 def test_damaged_and_missing_movies_are_named(tmp_path, make_movie):
