@@ -38,12 +38,12 @@ def upscale_chroma(
     else:
         guide_small = gray_small.to(chroma.dtype).clamp(0.0, 1.0) * 100.0
     mean = _window_mean(chroma)
-    base = _enlarge(chroma + _SHARPEN * (chroma - mean), height, width, "bicubic")
+    base = _bicubic(chroma + _SHARPEN * (chroma - mean), height, width)
     if strength == 0.0:
         return base
     slope = _slope(chroma, mean, guide_small).mul_(strength)
-    detail = guide.sub_(_enlarge(guide_small, height, width, "bilinear"))
-    return base.addcmul_(_enlarge(slope, height, width, "bilinear"), detail)
+    detail = guide.sub_(_bilinear(guide_small, height, width))
+    return base.addcmul_(_bilinear(slope, height, width), detail)
 
 
 def _slope(chroma: Tensor, mean: Tensor, luma: Tensor) -> Tensor:
@@ -57,13 +57,18 @@ def _slope(chroma: Tensor, mean: Tensor, luma: Tensor) -> Tensor:
 
 
 def _window_mean(planes: Tensor) -> Tensor:
-    return F.avg_pool2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    """Mean over 3 x 3, edges repeated; by sums of shifted planes, far faster than pooling."""
+    padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")
+    rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
+    return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) * (1.0 / 9.0)
 
 
-def _enlarge(planes: Tensor, height: int, width: int, mode: str) -> Tensor:
+def _bicubic(planes: Tensor, height: int, width: int) -> Tensor:
     # antialias=True selects the separable code, which is faster; enlarging needs no low-pass.
-    if planes.device.type == "cpu":
-        return F.interpolate(planes, (height, width), mode=mode, antialias=True)
-    return F.interpolate(planes.float(), (height, width), mode=mode, antialias=True).to(
-        planes.dtype
-    )
+    # It knows no half floats on every device.
+    wide = planes if planes.device.type == "cpu" else planes.float()
+    return F.interpolate(wide, (height, width), mode="bicubic", antialias=True).to(planes.dtype)
+
+
+def _bilinear(planes: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(planes, (height, width), mode="bilinear", align_corners=False)
