@@ -6,6 +6,7 @@ and a new parameter needs no change in any host.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -180,4 +181,5 @@ class Descriptor:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """A finite number; a boolean is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

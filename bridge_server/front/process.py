@@ -143,6 +143,12 @@ class Front:
             self._peers.send(peer, CTL, answer)
             if error.code == "no_credit" and not error.retry and session in self._sessions:
                 self._end(self._sessions[session])
+        except Exception:
+            log.exception("%s failed", message.kind)
+            failure = BridgeError("internal", f"expected {message.kind} to work, it failed")
+            number = getattr(message, "request", 0)
+            answer = error_message(failure, session=session, request=number)
+            self._peers.send(peer, CTL, answer)
 
     def _welcome(self, ticket: bytes) -> m.Welcome:
         told = {"name": "chromabridge", "version": __version__, "pid": os.getpid()}
