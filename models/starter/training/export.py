@@ -40,6 +40,7 @@ def export(checkpoint: Path, out: Path) -> None:
     if size > LIMIT:
         raise ValueError(f"weights: expected at most {LIMIT} bytes, got {size}")
     save_file(tensors, out, metadata={"step": str(saved["step"]), "licence": "Apache-2.0"})
+    out.chmod(0o644)
 
 
 if __name__ == "__main__":

