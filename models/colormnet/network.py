@@ -16,6 +16,7 @@ from .config import EXACT, NetworkConfig, Precision
 from .decoder import Decoder
 from .key_encoder import Features, Key, KeyEncoder, KeyProjection
 from .local_attention import LocalAttention
+from .lowering import lower
 from .value_encoder import ValueEncoder
 
 
@@ -29,20 +30,18 @@ class ColorMNet(nn.Module):
         self,
         config: NetworkConfig | None = None,
         *,
-        precision: Precision = EXACT,
         attention: Attention = plain,
         correlation: Correlation = torch_correlation,
     ) -> None:
         super().__init__()
         self.config = config or NetworkConfig()
-        self.precision = precision
+        self.precision = EXACT
         self.key_encoder = KeyEncoder(self.config, attention)
         self.value_encoder = ValueEncoder(self.config)
         self.key_proj = KeyProjection(self.config)
         self.short_term_attn = LocalAttention(self.config, correlation)
         self.decoder = Decoder(self.config)
         self.eval().requires_grad_(False)
-        self.to(dtype=precision.compute)
         self.to(memory_format=torch.channels_last)
 
     def encode(self, luma: Tensor) -> tuple[Features, Key]:
@@ -76,9 +75,9 @@ def build(
     if first is not None and first.ndim == 4 and first.shape[1] == 4:
         tensors["value_encoder.conv1.weight"] = F.pad(first, (0, 0, 0, 0, 0, 1))
     with torch.device("meta"):
-        network = ColorMNet(
-            config, precision=precision, attention=attention, correlation=correlation
-        )
+        network = ColorMNet(config, attention=attention, correlation=correlation)
     network.to_empty(device=device)
     load_strict(network, tensors, source=source)
+    lower(network, precision)
+    network.precision = precision
     return network
