@@ -96,7 +96,7 @@ def _read(path: Path) -> Any:
     """(H, W, 3) uint16. Raises BridgeError frame_missing."""
     source = oiio.ImageInput.open(str(path))
     if source is None:
-        raise BridgeError("frame_missing", f"{path} is missing or damaged")
+        raise BridgeError("frame_missing", f"{path} is missing or damaged: {oiio.geterror()}")
     pixels = source.read_image(0, 0, 0, 3, oiio.UINT16)
     source.close()
     if pixels is None:

@@ -62,6 +62,7 @@ class PanelWindow:
         self._end: Callable[[Any], None] = lambda value: None
         self._preview: Optional[Preview] = None
         self._after = True
+        self._showing = False
         self._pins: list[PinMarker] = []
         self._window: Any = None
         self._items: Any = {}
@@ -253,10 +254,17 @@ class PanelWindow:
         self._window.Show()
 
     def _edited(self) -> None:
+        """Show what was made of an edit; elements tell of that, too, and are not heard then."""
+        if self._showing:
+            return
         assert self._panel is not None
-        values = widgets.read(self._items, self._panel)
-        widgets.fill(self._items, self._panel, values)
-        widgets.show_states(self._items, self._panel.states(values))
+        self._showing = True
+        try:
+            values = widgets.read(self._items, self._panel)
+            widgets.show(self._items, self._panel, values)
+            widgets.show_states(self._items, self._panel.states(values))
+        finally:
+            self._showing = False
 
     def _clip(self) -> tuple[Watch, TimelineClip]:
         watch = Watch(self._host)

@@ -230,7 +230,7 @@ def _wait(
             idle = calls.ask(project, "IsRenderingInProgress") is False
             if idle or calls.now() - full_since > PATIENCE_S:
                 return  # the files are counted next
-        yield Step("plate", min(count, int(count * percent / 100)), count, pause_s=POLL_S)
+        yield Step("plate", min(count, round(count * percent / 100)), count, pause_s=POLL_S)
 
 
 def _job_ids(host: ResolveHost, project: Any) -> set[str]:

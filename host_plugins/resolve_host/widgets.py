@@ -23,13 +23,21 @@ def rows(ui: Any, panel: Panel) -> list[Any]:
 
 
 def fill(items: Mapping[str, Any], panel: Panel, values: Mapping[str, Value]) -> None:
-    """Show these values; lists are filled here, since an element takes them only when it exists."""
+    """Fill the lists, which an element takes only when it exists, and show these values."""
+    for control in panel.controls:
+        if control.kind == "choice":
+            item = items[PREFIX + control.name]
+            item.Clear()
+            item.AddItems(list(control.labels))
+    show(items, panel, values)
+
+
+def show(items: Mapping[str, Any], panel: Panel, values: Mapping[str, Value]) -> None:
+    """Show these values. Elements tell of every change, also of this one: guard against it."""
     for control in panel.controls:
         item = items[PREFIX + control.name]
         value = values.get(control.name, control.default)
         if control.kind == "choice":
-            item.Clear()
-            item.AddItems(list(control.labels))
             item.CurrentIndex = control.choices.index(str(value))
         elif control.kind == "bool":
             item.Checked = bool(value)

@@ -7,18 +7,10 @@ from typing import Any
 
 from fake_resolve_base import World
 
-KINDS = (
-    "Label Button CheckBox ComboBox SpinBox DoubleSpinBox Slider LineEdit TextEdit HGroup VGroup "
-    "Timer"
-).split()
-EVENTS = {
-    "Button": ("Clicked",),
-    "CheckBox": ("Clicked",),
-    "ComboBox": ("CurrentIndexChanged",),
-    "SpinBox": ("ValueChanged",),
-    "Slider": ("ValueChanged",),
-    "LineEdit": ("EditingFinished", "TextChanged"),
-}
+KINDS = [
+    *("Label", "Button", "CheckBox", "ComboBox", "SpinBox", "DoubleSpinBox", "Slider"),
+    *("LineEdit", "TextEdit", "HGroup", "VGroup", "Timer"),
+]
 
 
 class Element:

@@ -58,7 +58,7 @@ def frame_of(picture: Any) -> int:
     """Which source frame a picture shows, by its bar."""
     gray = picture[4].mean(axis=-1)
     edge = 0.85 * gray.max() if gray.max() > 0 else 1
-    return int(round((np.argmax(gray[3:] < edge) + 1) / 3)) - 1
+    return round((int(np.argmax(gray[3:] < edge)) + 1) / 3) - 1
 
 
 def scene(rules: Rules | None = None, *, name: str = "Feature") -> tuple[Resolve, Any]:
@@ -83,6 +83,7 @@ def host_of(resolve: Resolve) -> ResolveHost:
 def exemplar(folder: Path) -> Path:
     path = folder / "exemplar.png"
     if not path.exists():
+        folder.mkdir(exist_ok=True)
         picture = read_picture_of_footage()
         picture[..., 0] *= 1.0
         picture[..., 2] *= 0.5
@@ -118,7 +119,8 @@ def run(host: ResolveHost, service: Any, folder: Path, **options: Any) -> Run:
 def placed(timeline: Any, track: int) -> list[tuple[int, int, int]]:
     """(start relative to the timeline, first media frame, frames) of a track's items."""
     return [
-        (item.start - START, item.left, item.duration) for item in timeline.tracks[track - 1]["items"]
+        (item.start - START, item.left, item.duration)
+        for item in timeline.tracks[track - 1]["items"]
     ]
 
 

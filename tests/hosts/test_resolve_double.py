@@ -51,9 +51,7 @@ def our_calls():
                 continue
             name = node.args[1]
             if isinstance(name, ast.Constant) and _is_method(name.value):
-                if node.func.attr == "has":
-                    count = None
-                elif any(isinstance(a, ast.Starred) for a in node.args):
+                if node.func.attr == "has" or any(isinstance(a, ast.Starred) for a in node.args):
                     count = None
                 else:
                     count = len(node.args) - 2
@@ -188,7 +186,7 @@ def test_stills_are_exported_from_an_open_gallery_only(tmp_path):
 
 
 def test_a_render_lags_at_100_and_inherits_settings(tmp_path):
-    resolve, timeline = scene()
+    resolve, _ = scene()
     project = resolve.manager.current
     resolve.OpenPage("deliver")
     project.LoadRenderPreset("H.264 Master")

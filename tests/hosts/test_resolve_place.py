@@ -1,4 +1,4 @@
-"""Results come back frame-exact, beside what is there, and exemplars stay where they were pinned."""
+"""Results come back frame-exact, beside what is there; exemplars stay where they were pinned."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ class Setup:
 
     def bring(self, files, rate="24"):
         color = read_color(self.host, self.project)
-        return import_result(
-            self.host, files, rate=Rate(rate), color=color, notes=self.notes
-        )
+        return import_result(self.host, files, rate=Rate(rate), color=color, notes=self.notes)
 
     def place(self, files):
         media = self.bring(files)

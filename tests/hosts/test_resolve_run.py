@@ -1,4 +1,4 @@
-"""Whole runs: several clips, what changed and what did not, and everything that can happen to it."""
+"""Whole runs: several clips, what changed and what did not, and all that can happen to one."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from host_plugins.resolve_host.calls import HostChanged, HostLost
 from host_plugins.resolve_host.clean import clean
 from host_plugins.resolve_host.clips import choose_clips
 from host_plugins.resolve_host.markers import pin_exemplar, read_record
-from host_plugins.resolve_host.preview import preview
 from host_plugins.resolve_host.options import Options
+from host_plugins.resolve_host.preview import preview
 from host_plugins.resolve_host.selftest import SelfTest
 
 honest = resolve_scene.honest
@@ -310,10 +310,17 @@ def test_a_dialog_in_the_middle_is_told_and_the_frames_are_kept(tmp_path):
     resolve.world.modal = False
 
 
-@pytest.mark.parametrize("rules", [Rules(headless=True), Rules(version=(18, 5, 0), missing=frozenset(
+OLD = frozenset(
     {"DeleteRenderPreset", "GetMarkInOut", "GetTrackTypeAndIndex", "GetSourceStartFrame",
-     "GetSourceEndFrame", "GetSelectedClips"})), Rules(end_inclusive=True),
-    Rules(render_subfolder="a/b"), Rules(preset_import=False)])  # fmt: skip
+     "GetSourceEndFrame", "GetSelectedClips"}
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [Rules(headless=True), Rules(version=(18, 5, 0), missing=OLD), Rules(end_inclusive=True),
+     Rules(render_subfolder="a/b"), Rules(preset_import=False)],
+)  # fmt: skip
 def test_every_resolve_gives_the_same_timeline(tmp_path, rules):
     resolve, timeline = scene(rules)
     made = run(host_of(resolve), FakeService(tmp_path), tmp_path)
