@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 from install.environment import pip_environment, run_visibly
@@ -13,6 +14,7 @@ from install.report import Report
 
 CLIPS = ("demo", "city")
 OUTPUT = "demo_out"
+STOP_S = 15.0
 
 
 def run(root: Path, python: Path, machine: Machine, report: Report) -> list[Path]:
@@ -31,14 +33,7 @@ def run(root: Path, python: Path, machine: Machine, report: Report) -> list[Path
         for name in CLIPS:
             sheets.append(_one(root, name, command, python, env, report))
     finally:
-        subprocess.run(
-            [command, "stop"],
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=False,
-        )
+        _stop(command, env)
     return sheets
 
 
@@ -65,12 +60,23 @@ def _one(
     return sheet
 
 
+def _stop(command: str, env: dict[str, str]) -> None:
+    """End the demo's own server; waits until it has taken its connection file away."""
+    quiet = subprocess.DEVNULL
+    subprocess.run([command, "stop"], env=env, stdin=quiet, stdout=quiet, stderr=quiet, check=False)
+    file = Path(env["CHROMABRIDGE_HOME"]) / "run" / "server.json"
+    deadline = time.monotonic() + STOP_S
+    while file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def _run(words: list[str], root: Path, env: dict[str, str], report: Report) -> None:
     code, tail = run_visibly(words, env=env, cwd=root, out=report.stream)
     if code != 0:
-        last = tail.splitlines()[-1] if tail else "no output"
+        lines = tail.splitlines() or ["no output"]
+        told = next((line for line in lines if line.startswith("error ")), lines[-1])
         raise InstallError(
             "demo_failed",
-            f"{Path(words[0]).name} {words[1]} ended with {code}: {last}",
+            f"{Path(words[0]).name} {words[1]} ended with {code}: {told}",
             hint="Its output above says why; the server's log is in demo_out/home.",
         )

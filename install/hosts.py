@@ -1,4 +1,4 @@
-"""Putting the host plugins where Nuke and Resolve find them, and taking them away again.
+"""Putting the host plugins where Nuke, Resolve and Blender find them, and taking them away again.
 
 One folder of the user's holds the plugins' code with the pure Python of msgpack; a host gets only
 the few lines that lead there. Nothing is installed into a host's own Python.
@@ -19,10 +19,11 @@ from install.errors import InstallError
 from install.machine import Machine
 from install.weight_store import swap_in, write_json
 
-NAMES = ("nuke", "resolve")
+NAMES = ("nuke", "resolve", "blender")
 BEGIN = "# ChromaBridge begin"
 END = "# ChromaBridge end"
-LAUNCHER = "ChromaBridge.py"
+#: the one file that Resolve lists in a menu, and Blender among its add-ons
+LAUNCHERS = {"resolve": "ChromaBridge.py", "blender": "chromabridge.py"}
 NOTE = "install.json"
 _MSGPACK = ("__init__.py", "exceptions.py", "ext.py", "fallback.py")
 
@@ -82,28 +83,38 @@ def remove(machine: Machine, home: Path) -> list[str]:
     """Take everything away again; returns the names of the hosts that had it."""
     had = [name for name in NAMES if _leads(name, machine)]
     for name in had:
-        path = place(name, machine)
-        if name == "nuke":
-            rest = _without_block(path.read_text(encoding="utf-8"))
-            _write(path, rest) if rest.strip() else path.unlink()
-        else:
-            path.unlink()
+        for path in places(name, machine):
+            if name == "nuke":
+                rest = _without_block(path.read_text(encoding="utf-8"))
+                _write(path, rest) if rest.strip() else path.unlink()
+            elif _is_ours(path):
+                path.unlink()
     shutil.rmtree(plugin_folder(home), ignore_errors=True)
     (home / NOTE).unlink(missing_ok=True)
     return had
 
 
 def place(name: str, machine: Machine) -> Path:
-    """The one file of a host that leads to us: a line in Nuke's, a launcher among Resolve's."""
+    """The one file of a host that leads to us; of Blender's versions, the newest one's."""
+    return places(name, machine)[-1]
+
+
+def places(name: str, machine: Machine) -> list[Path]:
+    """A line in Nuke's start-up file, a launcher among Resolve's scripts or in the add-ons of each
+    Blender version that this user has."""
     if name == "nuke":
-        return machine.home / ".nuke" / "init.py"
-    return _resolve_support(machine) / "Fusion" / "Scripts" / "Utility" / LAUNCHER
+        return [machine.home / ".nuke" / "init.py"]
+    if name == "blender":
+        return [folder / LAUNCHERS[name] for folder in _blender_addons(machine)]
+    return [_resolve_support(machine) / "Fusion" / "Scripts" / "Utility" / LAUNCHERS[name]]
 
 
 def is_here(name: str, machine: Machine) -> bool:
     """Whether a host has been used by this user or is installed in its usual place."""
     if name == "nuke":
         return machine.exists(machine.home / ".nuke") or bool(machine.env.get("NUKE_PATH"))
+    if name == "blender":
+        return machine.exists(_blender_support(machine)) or bool(machine.find("blender"))
     usual = {
         "win32": Path("C:/Program Files/Blackmagic Design/DaVinci Resolve"),
         "darwin": Path("/Applications/DaVinci Resolve"),
@@ -144,6 +155,38 @@ def _resolve_support(machine: Machine) -> Path:
     return machine.home / ".local" / "share" / "DaVinciResolve"
 
 
+def _blender_support(machine: Machine) -> Path:
+    """Where Blender keeps one folder for each version."""
+    if machine.windows:
+        base = machine.env.get("APPDATA")
+        roaming = Path(base) if base else machine.home / "AppData" / "Roaming"
+        return roaming / "Blender Foundation" / "Blender"
+    if machine.mac:
+        return machine.home / "Library" / "Application Support" / "Blender"
+    base = machine.env.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else machine.home / ".config") / "blender"
+
+
+def _blender_addons(machine: Machine) -> list[Path]:
+    """The add-on folders, oldest version first; at least one."""
+    scripts = machine.env.get("BLENDER_USER_SCRIPTS")
+    if scripts:
+        return [Path(scripts) / "addons"]
+    support = _blender_support(machine)
+    found = [(_numbers(path.name), path) for path in support.glob("*.*") if _numbers(path.name)]
+    versions = [path for _, path in sorted(found)]
+    if not versions:
+        told = machine.run(["blender", "--version"]) if machine.find("blender") else None
+        numbers = _numbers((told or "").replace("Blender", "").strip().split(" ")[0])
+        versions = [support / ".".join(str(part) for part in (numbers or (4, 2))[:2])]
+    return [version / "scripts" / "addons" for version in versions]
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = text.split("\n")[0].split(".")
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
+
+
 def _copy_plugins(root: Path, home: Path, msgpack: Path) -> Path:
     """Make the folder anew beside the old one, then swap, so that no host sees half of it."""
     new = home / f".plugins-{os.getpid()}"
@@ -169,28 +212,35 @@ def _copy_plugins(root: Path, home: Path, msgpack: Path) -> Path:
 
 
 def _lead(name: str, machine: Machine, folder: Path) -> None:
-    path = place(name, machine)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if name == "nuke":
-        rest = _without_block(path.read_text(encoding="utf-8")) if path.exists() else ""
-        line = f"nuke.pluginAppendPath({folder.as_posix()!r}, addToSysPath=False)"
-        block = f"{BEGIN}\nimport nuke\n\n{line}\n{END}\n"
-        _write(path, rest + ("" if not rest or rest.endswith("\n") else "\n") + block)
-        return
-    source = folder / "host_plugins" / "resolve_host" / "launcher" / LAUNCHER
-    text = source.read_text(encoding="utf-8")
-    line = 'PACKAGE_FOLDER = ""'
-    if line not in text:
-        raise InstallError("host_failed", f"{LAUNCHER} has no line {line!r}")
-    _write(path, text.replace(line, f"PACKAGE_FOLDER = {str(folder)!r}"))
+    for path in places(name, machine):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name == "nuke":
+            rest = _without_block(path.read_text(encoding="utf-8")) if path.exists() else ""
+            line = f"nuke.pluginAppendPath({folder.as_posix()!r}, addToSysPath=False)"
+            block = f"{BEGIN}\nimport nuke\n\n{line}\n{END}\n"
+            _write(path, rest + ("" if not rest or rest.endswith("\n") else "\n") + block)
+            continue
+        launcher = LAUNCHERS[name]
+        source = folder / "host_plugins" / f"{name}_host" / "launcher" / launcher
+        text = source.read_text(encoding="utf-8")
+        line = 'PACKAGE_FOLDER = ""'
+        if line not in text:
+            raise InstallError("host_failed", f"{launcher} has no line {line!r}")
+        _write(path, text.replace(line, f"PACKAGE_FOLDER = {str(folder)!r}"))
 
 
 def _leads(name: str, machine: Machine) -> bool:
+    return any(
+        _is_ours(path, BEGIN if name == "nuke" else "ChromaBridge")
+        for path in places(name, machine)
+    )
+
+
+def _is_ours(path: Path, mark: str = "ChromaBridge") -> bool:
     try:
-        text = place(name, machine).read_text(encoding="utf-8")
+        return mark in path.read_text(encoding="utf-8")
     except OSError:
         return False
-    return BEGIN in text if name == "nuke" else "ChromaBridge" in text
 
 
 def _without_block(text: str) -> str:

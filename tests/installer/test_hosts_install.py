@@ -32,7 +32,7 @@ def put(machine: Machine, home: Path, msgpack: Path, *names: str) -> list[hosts.
 def test_plugins_are_copied_with_the_pure_python_of_msgpack(
     home: Path, msgpack: Path, tmp_path: Path
 ) -> None:
-    put(Machine(home=tmp_path), home, msgpack)
+    put(Machine(home=tmp_path, env={}, find=lambda _: None), home, msgpack)
     folder = hosts.plugin_folder(home)
     assert (folder / "host_plugins" / "client.py").is_file()
     assert (folder / "msgpack" / "fallback.py").is_file()
@@ -46,7 +46,7 @@ def test_plugins_are_copied_with_the_pure_python_of_msgpack(
 def test_nukes_own_lines_stay_and_ours_are_there_once(
     home: Path, msgpack: Path, tmp_path: Path
 ) -> None:
-    machine = Machine(system="linux", home=tmp_path, env={})
+    machine = Machine(system="linux", home=tmp_path, env={}, find=lambda _: None)
     place = tmp_path / ".nuke" / "init.py"
     place.parent.mkdir()
     place.write_text("print('mine')")
@@ -59,6 +59,7 @@ def test_nukes_own_lines_stay_and_ours_are_there_once(
     assert {host.name: host.version for host in found} == {
         "nuke": hosts.version(ROOT),
         "resolve": "",
+        "blender": "",
     }
     assert hosts.remove(machine, home) == ["nuke"]
     assert place.read_text() == "print('mine')\n"
@@ -101,8 +102,46 @@ def test_resolves_launcher_knows_the_plugins_on_every_system(
     assert not launcher.exists()
 
 
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [
+        ("linux", ".config/blender"),
+        ("darwin", "Library/Application Support/Blender"),
+        ("win32", "AppData/Roaming/Blender Foundation/Blender"),
+    ],
+)
+def test_every_blender_version_gets_the_add_on_and_loses_it_again(
+    system: str, expected: str, home: Path, msgpack: Path, tmp_path: Path
+) -> None:
+    machine = Machine(system=system, home=tmp_path, env={}, find=lambda _: None)
+    for version in ("3.4", "4.2", "4.10"):
+        (tmp_path / expected / version).mkdir(parents=True)
+    found = {host.name: host for host in put(machine, home, msgpack)}
+    assert found["blender"].version == hosts.version(ROOT)
+    assert found["blender"].place.parts[-4] == "4.10"
+    launchers = sorted((tmp_path / expected).rglob("chromabridge.py"))
+    assert len(launchers) == 3
+    assert f"PACKAGE_FOLDER = {str(hosts.plugin_folder(home))!r}" in launchers[0].read_text()
+    assert hosts.remove(machine, home) == ["blender"]
+    assert not list((tmp_path / expected).rglob("chromabridge.py"))
+
+
+def test_a_blender_that_never_ran_is_asked_for_its_version(
+    home: Path, msgpack: Path, tmp_path: Path
+) -> None:
+    machine = Machine(
+        system="linux",
+        home=tmp_path,
+        env={},
+        find=lambda name: "/usr/bin/blender" if name == "blender" else None,
+        run=lambda _: "Blender 3.4.1\n\tbuild date: 2023\n",
+    )
+    put(machine, home, msgpack)
+    assert (tmp_path / ".config/blender/3.4/scripts/addons/chromabridge.py").is_file()
+
+
 def test_an_unknown_host_is_refused(home: Path, msgpack: Path) -> None:
-    with pytest.raises(InstallError, match=r"expected of nuke, resolve.*got premiere"):
+    with pytest.raises(InstallError, match=r"expected of nuke, resolve, blender, got premiere"):
         put(Machine(), home, msgpack, "premiere")
 
 
