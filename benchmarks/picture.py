@@ -8,11 +8,12 @@ Costs: per frame and kind of plate, the milliseconds of decode, luma transform, 
 size, upscale, join and encode, and of one step of the starter network at the same working size
 (untrained weights: only time is measured). The pieces take turns round by round, so that a busy
 machine slows all of them alike; the median is printed, and the ratio to the network's step.
+--clock cpu counts processor time of all threads, which others on the machine hardly change.
 
 Upscaling (--footage): chroma of every movie in the folder is brought down by --scale and up again
 by bilinear, bicubic and the guided upscaling. PSNR of ab has a peak of 220 (the range -110..110).
 Bleeding is the root mean square error of ab within two pixels of the strongest 5 % of chroma edges.
-Everything is also written to benchmarks/results/picture.json.
+Everything is also kept in benchmarks/results/picture.json.
 """
 
 from __future__ import annotations
@@ -55,28 +56,32 @@ from models.starter.network import Starter
 from models.starter.propagator import StarterPropagator
 
 HERE = Path(__file__).resolve().parent
+Clock = Callable[[], float]
 PEAK = 220.0
 EDGE_SHARE = 0.95
+MOVIE_FRAMES = 4
 
 
 def main() -> None:
     """Measure, print and write the results."""
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
-    result: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {arguments.threads} threads",
-        "torch": torch.__version__,
-        "working_long_side": arguments.working,
-    }
-    print(result["machine"], "torch", torch.__version__)
+    result = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
+    print(platform.machine(), arguments.threads, "threads, torch", torch.__version__)
     if arguments.footage:
         result["upscaling"] = upscaling(arguments.footage, arguments.scale, arguments.every)
     else:
-        result["costs"] = [
-            row
-            for size in arguments.size
-            for row in costs(size, arguments.working, arguments.threads, arguments.rounds)
-        ]
+        clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
+        result[f"{arguments.clock} ms, {arguments.threads} threads"] = {
+            "torch": torch.__version__,
+            "plates": [
+                row
+                for size in arguments.size
+                for row in costs(
+                    size, arguments.working, arguments.threads, arguments.rounds, clock
+                )
+            ],
+        }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
 
@@ -137,7 +142,9 @@ def _errors(found: Tensor, truth: Tensor, edge: Tensor) -> tuple[float, float]:
     return psnr, bleeding
 
 
-def costs(size: tuple[int, int], long_side: int, threads: int, rounds: int) -> list[dict[str, Any]]:
+def costs(
+    size: tuple[int, int], long_side: int, threads: int, rounds: int, clock: Clock
+) -> list[dict[str, Any]]:
     """Milliseconds of every piece for each kind of plate, and of the starter's step."""
     height, width = size
     small = working_size(height, width, long_side)
@@ -146,7 +153,7 @@ def costs(size: tuple[int, int], long_side: int, threads: int, rounds: int) -> l
     with tempfile.TemporaryDirectory() as folder:
         for name, made in _plates(Path(folder), height, width).items():
             row = {"plate": name, "size": f"{height}x{width}", "working": f"{small[0]}x{small[1]}"}
-            row.update(_pieces(Path(folder), made, small, step, threads, rounds))
+            row.update(_pieces(Path(folder), made, small, step, threads, rounds, clock))
             rows.append(row)
             print(
                 f"{name:12} {height}x{width}: "
@@ -162,46 +169,49 @@ def _pieces(
     step: Callable[[], object],
     threads: int,
     rounds: int,
+    clock: Clock,
 ) -> dict[str, float]:
     source, target, space = made
     plate = open_plate(source)
+    count = len(plate.info.frames)
     spaces = open_spaces(plate.info, input=space)
     settings = JoinSettings(spaces)
-    output = open_output(target, plate.info, Deliver())
+    coding = open_output(target, plate.info)
+    coding.abort()
     frame = plate.read(plate.info.frames[0])
     gray = torch.from_numpy(luma_for_network(frame, spaces))[None, None]
     _, gray_small = working_luma(gray, *small)
     chroma = resize(torch.randn(1, 2, 9, 16) * 15, *small)
     full = upscale_chroma(chroma, gray, gray_small=gray_small)
-    joined = join(frame, full[0], settings, output.target)
-    decoding = iter(_again(plate))
-    pieces: dict[str, Callable[[], object]] = {
-        "decode": lambda: next(decoding),
-        "luma": lambda: luma_for_network(frame, spaces),
-        "resize": lambda: working_luma(gray, *small),
-        "upscale": lambda: upscale_chroma(chroma, gray, gray_small=gray_small),
-        "join": lambda: join(frame, full[0], settings, output.target, threads=threads),
-        "encode": lambda: output.write(joined),
-        "network": step,
+    joined = join(frame, full[0], settings, coding.target)
+
+    def encode() -> None:
+        output = open_output(target, plate.info)
+        for _ in range(count):
+            output.write(joined)
+        output.finish()
+
+    pieces: dict[str, tuple[Callable[[], object], int]] = {
+        "decode": (lambda: [None for _ in plate], count),
+        "luma": (lambda: luma_for_network(frame, spaces), 1),
+        "resize": (lambda: working_luma(gray, *small), 1),
+        "upscale": (lambda: upscale_chroma(chroma, gray, gray_small=gray_small), 1),
+        "join": (lambda: join(frame, full[0], settings, coding.target, threads=threads), 1),
+        "encode": (encode, count),
+        "network": (step, 1),
     }
     times: dict[str, list[float]] = {name: [] for name in pieces}
     for number in range(rounds + 1):
-        for name, piece in pieces.items():
-            start = time.perf_counter()
+        for name, (piece, frames) in pieces.items():
+            start = clock()
             piece()
             if number:
-                times[name].append((time.perf_counter() - start) * 1e3)
-    output.abort()
+                times[name].append((clock() - start) * 1e3 / frames)
     result = {name: statistics.median(values) for name, values in times.items()}
     others = sum(value for name, value in result.items() if name != "network")
     result["others / network"] = others / result["network"]
     result["upscale / network"] = result["upscale"] / result["network"]
-    return result
-
-
-def _again(plate: Any) -> Iterator[PlateFrame]:
-    while True:
-        yield from plate
+    return {name: round(value, 3) for name, value in result.items()}
 
 
 def _starter_step(small: tuple[int, int]) -> Callable[[], object]:
@@ -231,7 +241,7 @@ def _plates(folder: Path, height: int, width: int) -> dict[str, tuple[Path, Path
         stream = container.add_stream("prores_ks", 24, {"profile": "hq"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv422p10le"
         codes = (np.clip(values, 0, 1) * 876 + 64).astype(np.uint16)
-        for number in range(8):
+        for number in range(MOVIE_FRAMES):
             frame = av.VideoFrame(width, height, "yuv422p10le")
             frame.planes[0].update(_padded(np.roll(codes, number, 1), frame.planes[0]))
             for plane in frame.planes[1:]:
@@ -269,6 +279,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--working", type=int, default=864, help="long side of the working size")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--footage", type=Path, help="measure upscaling on the movies in DIR")
     parser.add_argument("--scale", type=int, default=4)
     parser.add_argument("--every", type=int, default=8, help="use every n-th frame of the footage")

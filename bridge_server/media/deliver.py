@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 
 from bridge_server.media.frame import Coding, PlateInfo, RgbCoding, YcbcrCoding
@@ -18,7 +19,8 @@ class Deliver:
     codec: a name of CODECS, for movies. bit_depth: 8, 10, 12, 16, or 32 for float.
     compression: an OpenImageIO name for image files (zip, piz, dwaa:45, lzw, none). chroma_layer:
     add the color alone as layer `chroma` (EXR). audio: carry audio over. quality: CRF of H.264 and
-    HEVC, 0 is lossless. metadata: text entries for every header.
+    HEVC, 0 is lossless. rate: frames a second, where the plate does not say. metadata: text
+    entries for every header.
     """
 
     codec: str = ""
@@ -27,6 +29,7 @@ class Deliver:
     chroma_layer: bool = False
     audio: bool = True
     quality: int = 12
+    rate: Fraction | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 

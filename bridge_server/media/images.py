@@ -51,13 +51,14 @@ class ImageFile:
 class ImageSettings:
     """How image files are written. compression: an OpenImageIO name, or "" to keep the plate's.
 
-    metadata: text entries added to every header that can hold them. pixel_aspect: written when
-    the plate was no image file.
+    metadata: text entries added to every header that can hold them. pixel_aspect, rate: written
+    when the plate was no image file.
     """
 
     compression: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
     pixel_aspect: float = 1.0
+    rate: Fraction | None = None
 
 
 def read_image(path: Path) -> ImageFile:
@@ -218,8 +219,9 @@ def _output(
         spec.attribute("compression", settings.compression)
     elif (spec.getattribute("compression") or "").split(":")[0] in LOSSY:
         spec.attribute("compression", "zip")
-    if header is None and settings.pixel_aspect != 1.0:
+    if header is None:
         spec.attribute("PixelAspectRatio", settings.pixel_aspect)
+        _set_rate(spec, settings.rate)
     if frame.timecode:
         word = timecode.pack(frame.timecode)
         spec.attribute("smpte:TimeCode", oiio.TypeDesc("timecode"), (word, _user_bits(source)))
@@ -241,6 +243,13 @@ def _carry(source: Any, spec: Any, *, same: bool, tiles: bool) -> None:
     if tiles and same:
         spec.tile_width, spec.tile_height = source.tile_width, source.tile_height
         spec.tile_depth = source.tile_depth
+
+
+def _set_rate(spec: Any, rate: Fraction | None) -> None:
+    if rate is not None:
+        pair = (rate.numerator, rate.denominator)
+        spec.attribute("FramesPerSecond", oiio.TypeDesc("rational"), pair)
+        spec.attribute("dpx:FrameRate", float(rate))
 
 
 def _user_bits(source: Any) -> int:

@@ -34,7 +34,7 @@ class MovieOutput:
         self.path = path
         self.target: Coding = movie_coding(name, info, deliver)
         self._info = info
-        self._rate = info.rate or Fraction(24)
+        self._rate = info.rate or deliver.rate or Fraction(24)
         self._temporary = path.with_name(f".{path.stem}.part{path.suffix}")
         self._count = 0
         self._first_pts: int | None = None
@@ -44,7 +44,7 @@ class MovieOutput:
         self._end = Fraction(0)
         self._waiting: tuple[Fraction, Any] | None = None
         notes = list(losses(self.target, info, deliver, name))
-        if info.rate is None:
+        if info.rate is None and deliver.rate is None:
             notes.append("the plate has no frame rate; 24 is written")
         options = dict(codec.options)
         if name in ("h264", "hevc"):

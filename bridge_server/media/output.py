@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -69,10 +68,11 @@ class ImageOutput:
             self.notes += ("audio is left out: image files hold none",)
         self._pattern = path
         metadata = tuple(sorted(deliver.metadata.items()))
-        self._settings = ImageSettings(deliver.compression, metadata)
+        self._settings = ImageSettings(
+            deliver.compression, metadata, float(info.pixel_aspect), info.rate or deliver.rate
+        )
         self._written: dict[int, Path] = {}
         self._lock = threading.Lock()
-        self._aspect = info.pixel_aspect
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
@@ -92,7 +92,7 @@ class ImageOutput:
         if frame.picture.coding != self.target or not isinstance(frame.picture, RgbPicture):
             raise ValueError(f"expected frames in {self.target}, got {frame.picture.coding}")
         path = self.path_of(frame.index)
-        write_image(path, frame, replace(self._settings, pixel_aspect=float(self._aspect)))
+        write_image(path, frame, self._settings)
         with self._lock:
             self._written[frame.index] = path
 

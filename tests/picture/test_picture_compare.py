@@ -107,15 +107,23 @@ def test_an_encoder_is_given_the_plates_own_y_plane(tmp_path, make_movie, codec,
 
 
 def test_a_movie_may_become_image_files_and_image_files_a_movie(tmp_path, make_movie):
-    make_movie(tmp_path / "p.mov", "prores_ks", "yuv422p10le", timecode="01:00:00:00", count=3)
+    make_movie(
+        tmp_path / "p.mov", "prores_ks", "yuv422p10le", timecode="01:00:00:00", count=3,
+        rate=Fraction(24000, 1001),
+    )  # fmt: skip
     colorize(tmp_path / "p.mov", tmp_path / "o.####.dpx")
     plate, dpx = open_plate(tmp_path / "p.mov"), open_plate(tmp_path / "o.####.dpx")
+    assert dpx.info.rate == plate.info.rate
+    colorize(tmp_path / "p.mov", tmp_path / "o.####.exr")
+    assert open_plate(tmp_path / "o.####.exr").info.rate == plate.info.rate
     assert [frame.timecode for frame in dpx] == [f"01:00:00:0{i}" for i in range(3)]
     luma = dpx.read(1).picture.pixels.astype(float) @ [0.2126, 0.7152, 0.0722]
     inside = np.clip((plate.read(1).picture.y.astype(float) - 64) / 876 * 1023, 0, 1023)
     assert np.abs(luma - inside).max() <= 0.51
     colorize(tmp_path / "o.####.dpx", tmp_path / "again.mkv", Deliver(codec="ffv1"))
-    assert len(list(open_plate(tmp_path / "again.mkv"))) == 3
+    again = open_plate(tmp_path / "again.mkv")
+    assert len(list(again)) == 3
+    assert again.info.rate == plate.info.rate
 
 
 def test_a_chroma_layer_added_to_the_plate_is_the_picture(tmp_path, make_image):
