@@ -205,6 +205,12 @@ class ColorMNetPropagator:
         self._require_begun()
         return self._bank.sizes
 
+    @property
+    def exemplars_held(self) -> tuple[str, ...]:
+        """Names of the exemplars in memory now: @N is pinned to frame N, #N is unpinned."""
+        self._require_begun()
+        return self._bank.exemplars
+
     # One frame, in the order of a step.
 
     def _encode(self, lumas: Tensor) -> list[Encoded]:
