@@ -96,7 +96,8 @@ def remove(machine: Machine, home: Path) -> list[str]:
 
 def place(name: str, machine: Machine) -> Path:
     """The one file of a host that leads to us; of Blender's versions, the newest one's."""
-    return places(name, machine)[-1]
+    found = places(name, machine)
+    return found[-1] if found else _blender_support(machine) / LAUNCHERS[name]
 
 
 def places(name: str, machine: Machine) -> list[Path]:
@@ -168,22 +169,31 @@ def _blender_support(machine: Machine) -> Path:
 
 
 def _blender_addons(machine: Machine) -> list[Path]:
-    """The add-on folders, oldest version first; at least one."""
+    """The add-on folders of the versions that this user has started, oldest first."""
     scripts = machine.env.get("BLENDER_USER_SCRIPTS")
     if scripts:
         return [Path(scripts) / "addons"]
     support = _blender_support(machine)
     found = [(_numbers(path.name), path) for path in support.glob("*.*") if _numbers(path.name)]
-    versions = [path for _, path in sorted(found)]
-    if not versions:
-        told = machine.run(["blender", "--version"]) if machine.find("blender") else None
-        numbers = _numbers((told or "").replace("Blender", "").strip().split(" ")[0])
-        versions = [support / ".".join(str(part) for part in (numbers or (4, 2))[:2])]
-    return [version / "scripts" / "addons" for version in versions]
+    return [version / "scripts" / "addons" for _, version in sorted(found)]
+
+
+def _unstarted_blender(machine: Machine) -> Path:
+    """The add-on folder of a Blender that was never started, by what it says of itself."""
+    told = machine.run(["blender", "--version"]) if machine.find("blender") else None
+    numbers = _numbers((told or "").replace("Blender", "").strip())
+    if not numbers:
+        raise InstallError(
+            "host_failed",
+            "no Blender was found",
+            hint="Start Blender once, or name its scripts folder in BLENDER_USER_SCRIPTS.",
+        )
+    version = ".".join(str(part) for part in numbers[:2])
+    return _blender_support(machine) / version / "scripts" / "addons"
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    parts = text.split("\n")[0].split(".")
+    parts = text.split("\n")[0].split(" ")[0].split(".")
     return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
 
 
@@ -212,7 +222,8 @@ def _copy_plugins(root: Path, home: Path, msgpack: Path) -> Path:
 
 
 def _lead(name: str, machine: Machine, folder: Path) -> None:
-    for path in places(name, machine):
+    found = places(name, machine)
+    for path in found or [_unstarted_blender(machine) / LAUNCHERS[name]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if name == "nuke":
             rest = _without_block(path.read_text(encoding="utf-8")) if path.exists() else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 from host_plugins.blender_host import properties
@@ -23,12 +25,14 @@ def register() -> None:
     if panel is not None:
         properties.make(panel)
         show_sections()
+    bpy.app.handlers.load_post.append(bpy.app.handlers.persistent(_file_opened))
     if not bpy.app.background:
         refresh("", start=False)
 
 
 def unregister() -> None:
     """Take it all away."""
+    bpy.app.handlers.load_post.remove(_file_opened)
     hide_sections()
     properties.remove()
     if hasattr(bpy.types.Scene, properties.EFFECT):
@@ -36,3 +40,11 @@ def unregister() -> None:
     for cls in (CHROMABRIDGE_PT_main, *reversed(CLASSES)):
         bpy.utils.unregister_class(cls)
     drop()
+
+
+def _file_opened(*_: Any) -> None:
+    """A file brings the effect that was chosen in it."""
+    chosen = str(bpy.context.scene.get(properties.CHOSEN, ""))
+    panel = bridge().panel
+    if chosen and (panel is None or panel.effect != chosen):
+        refresh(chosen, start=False)

@@ -11,6 +11,7 @@ from host_plugins.host_layer import Control, Panel
 
 GROUP = "chromabridge_values"
 EFFECT = "chromabridge_effect"
+CHOSEN = "chromabridge_chosen"
 
 _made: list[Any] = []
 
@@ -42,31 +43,47 @@ def values(scene: Any, panel: Panel) -> dict[str, Any]:
 
 
 def effect_property() -> Any:
-    """The choice of the effect."""
+    """The choice of the effect: shows the one whose panel is there; choosing another asks for it.
 
-    def items(_self: Any, _context: Any) -> list[tuple[str, str, str]]:
-        known = bridge()
-        names = list(known.effects)
-        if known.panel is not None and known.panel.effect not in names:
-            names.append(known.panel.effect)
-        _kept[:] = [(name, name, "") for name in names] or [("none", "no effect yet", "")]
+    The choice is kept in the scene under CHOSEN, for when the file is opened again.
+    """
+
+    def items(_self: Any, _context: Any) -> list[tuple[str, str, str, int]]:
+        names = _effects()
+        _kept[:] = [(name, name, "", place) for place, name in enumerate(names)]
         return _kept
 
-    def chosen(self: Any, _context: Any) -> None:
+    def get(_self: Any) -> int:
+        panel = bridge().panel
+        return _effects().index(panel.effect) if panel is not None else 0
+
+    def choose(scene: Any, place: int) -> None:
         from host_plugins.blender_host.operators import refresh
 
-        known = bridge()
-        asked = getattr(self, EFFECT)
-        if known.panel is not None and asked not in ("none", known.panel.effect):
+        asked = _effects()[place]
+        scene[CHOSEN] = asked
+        if place != get(scene):
             refresh(asked, start=False)
 
     return bpy.props.EnumProperty(
-        name="Effect", description="Which network colors the strip", items=items, update=chosen
+        name="Effect",
+        description="Which network colors the strip",
+        items=items,
+        get=get,
+        set=choose,
     )
 
 
+def _effects() -> list[str]:
+    known = bridge()
+    names = list(known.effects)
+    if known.panel is not None and known.panel.effect not in names:
+        names.append(known.panel.effect)
+    return names or ["none yet"]
+
+
 #: Blender reads the items' texts without owning them
-_kept: list[tuple[str, str, str]] = []
+_kept: list[tuple[str, str, str, int]] = []
 
 
 def _property(control: Control) -> Any:

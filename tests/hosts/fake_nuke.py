@@ -21,8 +21,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import OpenImageIO as oiio
+import pytest
+
+np = pytest.importorskip("numpy")
+oiio = pytest.importorskip("OpenImageIO")  # what files are read and written with
 
 API = json.loads(Path(__file__).with_name("nuke_api_compact.json").read_text())
 BUSY = "I'm already executing something else"
@@ -557,7 +559,7 @@ class FakeNuke(types.ModuleType):
             longest = max(longest, time.perf_counter() - began - (self._render_s - rendered))
         return longest
 
-    def _image(self, node: Node | None, frame: int, view: str) -> np.ndarray[Any, Any]:
+    def _image(self, node: Node | None, frame: int, view: str) -> Any:
         """What leaves a node: (H, W, 3) float32."""
         assert node is not None, "nothing is connected"
         if node._kind == "Read":
@@ -716,7 +718,7 @@ def _named(file: str, frame: int, view: str) -> str:
     return (file.replace("%V", view) % frame) if "%0" in file else file
 
 
-def _read(node: Node, frame: int, view: str) -> np.ndarray[Any, Any]:
+def _read(node: Node, frame: int, view: str) -> Any:
     frame = min(max(frame, int(node["first"].value())), int(node["last"].value()))
     path = _named(node["file"].value(), frame, view)
     found = oiio.ImageInput.open(path)
@@ -732,7 +734,7 @@ def _read(node: Node, frame: int, view: str) -> np.ndarray[Any, Any]:
     )
 
 
-def _encode(linear: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _encode(linear: Any) -> Any:
     linear = linear.clip(0, 1)
     codes = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     return codes.astype(np.float32)

@@ -10,12 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-np = pytest.importorskip("numpy")
-pytest.importorskip("OpenImageIO")  # what the fake Nuke reads and writes files with
-
 import fake_nuke
+import numpy as np
+import pytest
 from fake_bridge import DESCRIPTOR, FakeBridge
 from fake_nuke import API, FakeNuke, Node
 
