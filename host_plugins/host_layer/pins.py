@@ -57,7 +57,7 @@ class Pins:
     def add(self, pin: Pin) -> int:
         """Add one; it replaces the one pinned to the same frame. Returns its place in the list."""
         if pin.frame is None:
-            self._pins = [other for other in self._pins if other.path != pin.path or other.frame]
+            self._pins = [p for p in self._pins if p.path != pin.path or p.frame is not None]
         else:
             self._pins = [other for other in self._pins if other.frame != pin.frame]
         self._pins.append(pin)
