@@ -137,6 +137,19 @@ def test_text_json_and_plot_hold_every_variant(tmp_path: Path) -> None:
         bench.plot([row for row in measured if not row.seconds], tmp_path / "none.png")
 
 
+def test_the_demo_clip_is_cropped_to_the_aspect_and_never_stretched() -> None:
+    """A 16:9 clip at 4:3: the middle of the frame stays the middle, at the same scale both ways."""
+    demo = Path(__file__).resolve().parents[1] / "footage" / "demo"
+    movie, still = demo / "bunny.mp4", demo / "bunny_exemplar.jpg"
+    narrow = bench.footage_clip(movie, still, 48, 64, 2)
+    wide = bench.footage_clip(movie, still, 48, 85, 2)
+    assert narrow.size == (48, 64)
+    assert len(narrow.lumas) == 2
+    middle = wide.lumas[0][..., 10:74]
+    assert float((middle - narrow.lumas[0]).abs().mean()) < 3.0
+    assert float(narrow.exemplar.chroma.abs().mean()) > 1.0
+
+
 def test_peak_memory_is_read_where_the_system_keeps_one() -> None:
     facts = probe("cpu")
     if facts.system != "Linux":
