@@ -17,7 +17,7 @@ from types import ModuleType
 import torch
 
 from models.deep_exemplar.config import DeepExemplarSettings
-from models.deep_exemplar.networks import Networks, Precision, stages
+from models.deep_exemplar.networks import Networks, Precision, Rearranged, stages
 from models.deep_exemplar.propagator import DeepExemplarPropagator
 from models.propagator import Propagator
 
@@ -26,12 +26,13 @@ _TESTS = Path(__file__).resolve().parents[2] / "tests" / "network"
 
 
 def settings() -> Sequence[str]:
-    """The plain reading first; "+rearranged" has fewer multiplications, "+compile" is compiled."""
+    """The plain reading first; see networks.stages. "+compile" adds torch.compile."""
     return (
         "reference",
         "exact",
-        "exact+rearranged",
-        "exact+compile",
+        "exact+folded",
+        "exact+all",
+        "exact+folded+compile",
         "balanced",
         "balanced+compile",
         "fast",
@@ -49,12 +50,13 @@ def build(setting: str, device: torch.device) -> Propagator:
     run = stages(
         networks,
         precision=_PRECISIONS[precision],
-        rearranged=True if "rearranged" in switches else None,
+        rearranged=_REARRANGED.get(switches[0]) if switches else None,
         compiler=torch.compile if "compile" in switches else None,
     )
     return DeepExemplarPropagator(run, DeepExemplarSettings(use_half_resolution=False))
 
 
+_REARRANGED: dict[str, Rearranged] = {"folded": "folded", "all": "all"}
 _PRECISIONS: dict[str, Precision] = {"exact": "exact", "balanced": "balanced", "fast": "fast"}
 
 

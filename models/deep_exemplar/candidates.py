@@ -5,7 +5,7 @@ from __future__ import annotations
 from accel.choice import Candidate, Choice, Refusal, choose
 from accel.device import Facts
 from models.deep_exemplar.matching import Matcher, nearest, shortlisted
-from models.deep_exemplar.networks import Precision
+from models.deep_exemplar.networks import Precision, Rearranged
 
 ROUNDED = ("balanced", "fast")
 
@@ -19,13 +19,18 @@ def choose_matcher(facts: Facts, precision: Precision) -> Choice[Facts, Matcher]
     return choose("matching", [SHORTLIST, NEAREST], facts)
 
 
-def choose_convolution(facts: Facts, precision: Precision) -> Choice[Facts, bool]:
-    """Whether networks run with rearranged convolutions (the argument of networks.stages)."""
-    if precision not in ROUNDED:
-        reason = "exact was asked for, and rearranged sums round differently"
-        chosen = choose("convolution", [DIRECT], facts)
-        return Choice(chosen.role, chosen.candidate, (Refusal(REARRANGED.name, (reason,)),))
-    return choose("convolution", [REARRANGED, DIRECT], facts)
+def choose_convolution(
+    facts: Facts, precision: Precision, *, compiled: bool = False
+) -> Choice[Facts, Rearranged]:
+    """How far convolutions are rearranged: the argument of networks.stages.
+
+    compiled: whether torch.compile serves, which rounds no less than folding does.
+    """
+    if precision in ROUNDED:
+        return choose("convolution", [WINOGRAD, FOLDED], facts)
+    reason = "exact was asked for, and rearranged sums round differently"
+    chosen = choose("convolution", [FOLDED if compiled else DIRECT], facts)
+    return Choice(chosen.role, chosen.candidate, (Refusal(WINOGRAD.name, (reason,)),))
 
 
 def why_not_sage() -> tuple[str, ...]:
@@ -45,6 +50,10 @@ def _no_fast_products(facts: Facts) -> tuple[str, ...]:
     return ()
 
 
+def _library_has_it(facts: Facts) -> tuple[str, ...]:
+    return ("cuDNN has its own Winograd",) if facts.kind == "cuda" else ()
+
+
 SHORTLIST: Candidate[Facts, Matcher] = Candidate(
     "bf16 shortlist, fp32 scores",
     _no_fast_products,
@@ -54,7 +63,10 @@ SHORTLIST: Candidate[Facts, Matcher] = Candidate(
 NEAREST: Candidate[Facts, Matcher] = Candidate(
     "fp32 blocks", lambda _: (), lambda _: nearest, "identical"
 )
-REARRANGED: Candidate[Facts, bool] = Candidate(
-    "rearranged", lambda _: (), lambda _: True, "1e-5 of a layer's greatest value"
+WINOGRAD: Candidate[Facts, Rearranged] = Candidate(
+    "winograd", _library_has_it, lambda _: "all", "1e-5 of a layer's greatest value; 0.12 in ab"
 )
-DIRECT: Candidate[Facts, bool] = Candidate("direct", lambda _: (), lambda _: False, "identical")
+FOLDED: Candidate[Facts, Rearranged] = Candidate(
+    "folded upsampling", lambda _: (), lambda _: "folded", "1e-6 of a layer; 1e-2 in ab"
+)
+DIRECT: Candidate[Facts, Rearranged] = Candidate("direct", lambda _: (), lambda _: "none")

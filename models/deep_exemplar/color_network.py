@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,8 @@ from torch import Tensor, nn
 from models.deep_exemplar.norm import instance_norm
 
 INPUT_CHANNELS = 7  # L, warped a, warped b, similarity, previous L, previous a, previous b
+_STRIP_PIXELS = 41_472  # 108 rows of 384
+_LEAST_ROWS = 16  # below, the overlap costs more than it saves
 
 
 class ColorVidNet(nn.Module):
@@ -59,14 +63,34 @@ class ColorVidNet(nn.Module):
         x = instance_norm(self._relus(x, "conv8_2", "conv8_3"))
         x = F.relu_(self.conv9_1(x).add_(self.conv2_2_short(n2)))
         x = instance_norm(self._relus(x, "conv9_2"))
+        return torch.cat([self._last_stage(*strip) for strip in _strips(x, n1)], 2)
+
+    def _last_stage(self, x: Tensor, n1: Tensor, keep: slice) -> Tensor:
+        """x: (1, 128, r/2, w). n1: (1, 64, r, w). Returns the kept rows of ab."""
         x = F.relu_(self.conv10_1(x).add_(self.conv1_2_short(n1)))
         x = F.leaky_relu_(self.conv10_2(x), 0.2)
-        return torch.tanh(self.conv10_ab(x).float()) * 128
+        return torch.tanh(self.conv10_ab(x[:, :, keep]).float()) * 128
 
     def _relus(self, x: Tensor, *names: str) -> Tensor:
         for name in names:
             x = F.relu_(self.get_submodule(name)(x))
         return x
+
+
+def _strips(x: Tensor, n1: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:
+    """x: (1, C, h/2, w/2). n1: (1, D, h, w). Both cut into strips of rows, two rows overlapping.
+
+    The last stage has no norm over the whole picture, so it can run strip by strip: same results,
+    and its wide tensors, the largest of the network, stay near the caches.
+    """
+    height, width = n1.shape[-2:]
+    count = -(-height // max(_LEAST_ROWS, _STRIP_PIXELS // width))
+    rows = -(-height // (2 * count)) * 2  # even, and no short rest
+    for first in range(0, height, rows):
+        last = min(first + rows, height)
+        top, bottom = max(0, first - 2), min(height, last + 2)  # two 3 x 3 convolutions reach 2
+        part = n1[:, :, top:bottom]
+        yield x[:, :, top // 2 : bottom // 2], part, slice(first - top, last - top)
 
 
 def _conv(channels_in: int, channels: int, dilation: int = 1) -> nn.Conv2d:

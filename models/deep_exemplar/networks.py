@@ -20,6 +20,7 @@ from models.weights import load_strict, read_tensors
 
 N = TypeVar("N", bound=nn.Module)
 Precision = Literal["exact", "balanced", "fast"]
+Rearranged = Literal["none", "folded", "all"]  # folded upsampling; and Winograd's as well
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def stages(
     networks: Networks,
     *,
     precision: Precision = "exact",
-    rearranged: bool | None = None,
+    rearranged: Rearranged | None = None,
     compiler: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     matcher: Matcher | None = None,
 ) -> Stages:
@@ -76,17 +77,20 @@ def stages(
     precision: "exact" runs all in float32. "balanced" runs ColorVidNet in bfloat16, channels last,
         and features in float32. "fast" runs all networks in bfloat16; scores are still float32, but
         of rounded features, and some matches flip.
-    rearranged: convolutions with the same algebra and fewer multiplications, see rearranged.py;
-        None means in all but "exact", whose results equal the plain reading bit for bit.
+    rearranged: convolutions with the same algebra and fewer multiplications, see rearranged.py.
+        None means "none" for "exact", whose results equal the plain reading bit for bit, and "all"
+        otherwise.
     compiler: accel.compiling.Compiler, torch.compile or a stand-in; None runs eagerly.
     matcher: None means nearest for "exact", shortlisted otherwise.
     """
-    rearranged = precision != "exact" if rearranged is None else rearranged
+    if rearranged is None:
+        rearranged = "none" if precision == "exact" else "all"
     feature_dtype = torch.bfloat16 if precision == "fast" else torch.float32
     color_dtype = torch.float32 if precision == "exact" else torch.bfloat16
     vgg, warp, color = networks.vgg, networks.warp, networks.color
-    if rearranged:
+    if rearranged != "none":
         color = with_folded_upsampling(color)
+    if rearranged == "all":
         vgg, warp, color = (
             _less_work(vgg, feature_dtype),
             _less_work(warp, feature_dtype),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import deep_exemplar_recipe as recipe
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from accel.device import Facts
+from models.deep_exemplar import color_network
 from models.deep_exemplar.candidates import choose_convolution, choose_matcher, why_not_sage
 from models.deep_exemplar.matching import nearest, shortlisted
-from models.deep_exemplar.networks import Precision
+from models.deep_exemplar.networks import Precision, stages
 from models.deep_exemplar.norm import instance_norm
 from models.deep_exemplar.rearranged import (
     FoldedUpsampling,
@@ -63,6 +66,27 @@ def test_narrow_or_strided_convolutions_stay_as_they_are() -> None:
     assert not any(isinstance(module, Winograd) for module in with_winograd(kept).modules())
 
 
+def test_strips_of_the_last_stage_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = recipe.networks().color
+    channels = torch.randn(1, 7, 72, 48) * 20
+    whole = network(channels)
+    for rows in (16, 30, 40):
+        monkeypatch.setattr(color_network, "_STRIP_PIXELS", rows * 48)
+        assert torch.equal(network(channels), whole)
+
+
+def test_folding_keeps_chroma_within_its_tolerance_and_saves_multiplications() -> None:
+    channels = torch.randn(1, 7, 48, 64) * 20
+    results, flops = [], []
+    for rearranged in ("none", "folded"):
+        chroma = stages(recipe.networks(), rearranged=rearranged).chroma
+        with FlopCounterMode(display=False) as counter:
+            results.append(chroma(channels))
+        flops.append(counter.get_total_flops())
+    assert (results[0] - results[1]).abs().max() <= 1e-2
+    assert flops[1] < 0.89 * flops[0]
+
+
 def test_instance_norm_is_torchs_and_keeps_the_memory_layout() -> None:
     picture = torch.randn(1, 16, 9, 11)
     assert torch.equal(instance_norm(picture), torch.nn.functional.instance_norm(picture))
@@ -78,21 +102,25 @@ def test_rounded_precisions_take_the_candidates_the_machine_is_fast_at(
 ) -> None:
     with_bf16 = facts("avx512_bf16")
     assert choose_matcher(with_bf16, precision).candidate.build(with_bf16) is shortlisted
-    assert choose_convolution(with_bf16, precision).candidate.build(with_bf16) is True
+    assert choose_convolution(with_bf16, precision).candidate.build(with_bf16) == "all"
     plain = choose_matcher(facts(), precision)
     assert plain.candidate.build(facts()) is nearest
     assert "no fast bf16" in str(plain)
     old = choose_matcher(facts(kind="cuda", capability=(7, 5)), precision)
     assert "needs CUDA capability 8.0, found 7.5" in str(old)
+    cuda = facts(kind="cuda", capability=(9, 0))
+    assert choose_convolution(cuda, precision).candidate.build(cuda) == "folded"
 
 
 def test_exact_takes_the_references_and_says_why() -> None:
     machine = facts("amx_bf16")
     matcher, convolution = choose_matcher(machine, "exact"), choose_convolution(machine, "exact")
     assert matcher.candidate.build(machine) is nearest
-    assert convolution.candidate.build(machine) is False
+    assert convolution.candidate.build(machine) == "none"
     assert "exact was asked for" in str(matcher)
     assert "exact was asked for" in str(convolution)
+    compiled = choose_convolution(machine, "exact", compiled=True)
+    assert compiled.candidate.build(machine) == "folded"
 
 
 def test_sage_attention_is_refused_with_the_reason() -> None:
