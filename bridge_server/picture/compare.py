@@ -109,6 +109,35 @@ def compare(
     )
 
 
+def describe(comparison: Comparison) -> list[str]:
+    """The comparison as lines of text for a terminal or a job record."""
+    lines = []
+    for name, side in (("plate", comparison.plate), ("result", comparison.result)):
+        rate = f"{float(side.rate):.3f} fps" if side.rate else "no rate"
+        lines.append(
+            f"{name:7}{side.path}: {side.frames} frames, {side.width}x{side.height}, {rate},"
+            f" timecode {side.timecode or 'none'}, {_depth(side.coding)}"
+        )
+    unit = "codes" if comparison.unit == "code" else "of its value"
+    lines.append(
+        f"luma   deviates by at most {comparison.max_deviation:.3g}"
+        f" and on average {comparison.mean_deviation:.3g} {unit}"
+        f" (exact is up to {comparison.tolerance:.3g})"
+    )
+    if comparison.worst_frame is not None and comparison.max_deviation > 0:
+        lines.append(f"       most at frame {comparison.worst_frame}")
+    lines.extend(f"differs {finding}" for finding in comparison.findings)
+    if comparison.only_color_changed:
+        lines.append("only color changed")
+    return lines
+
+
+def _depth(coding: Coding) -> str:
+    if isinstance(coding, RgbCoding):
+        return f"{coding.bits}-bit {'float' if coding.floating else 'integer'} RGB"
+    return f"{coding.bits}-bit YCbCr"
+
+
 def _unit(before: Coding, after: Coding) -> tuple[float, str, float]:
     """Size of a unit (0 for relative), its name, and the tolerance in units."""
     steps = [_code_step(coding) for coding in (before, after)]

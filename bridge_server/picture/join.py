@@ -64,7 +64,10 @@ def join(
     plate's bit for bit where depth and range are the same. threads: that share the rows. Raises
     ValueError on another size.
     """
-    plane = torch.as_tensor(chroma)
+    # A read-only buffer, as the wire hands it over, is copied: torch warns of it otherwise.
+    plane = torch.as_tensor(
+        np.require(chroma, requirements="W") if isinstance(chroma, np.ndarray) else chroma
+    )
     if tuple(plane.shape) != (2, *frame.canvas):
         raise ValueError(f"expected chroma (2, H, W) for {frame.canvas}, got {tuple(plane.shape)}")
     if frame.window:

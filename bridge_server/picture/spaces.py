@@ -185,7 +185,7 @@ def luma_of(
 def as_float(plane: Array) -> Floats:
     """A plane as float32; half goes through torch, which converts it many times faster."""
     if plane.dtype == np.float16:
-        widened: Floats = torch.from_numpy(plane).float().numpy()
+        widened: Floats = torch.from_numpy(np.require(plane, requirements="W")).float().numpy()
         return widened
     return plane.astype(np.float32, copy=False)
 

@@ -13,7 +13,7 @@ import torch
 from bridge_server.media import Deliver, open_output, open_plate
 from bridge_server.media.overlap import WriteBehind, prefetch
 from bridge_server.picture import JoinSettings, join, luma_for_network, open_spaces
-from bridge_server.picture.compare import compare
+from bridge_server.picture.compare import compare, describe
 from bridge_server.picture.upscale import upscale_chroma
 
 
@@ -153,5 +153,9 @@ def test_compare_sees_softened_luma_lost_frames_and_another_rate(tmp_path, make_
     assert "4 frames became 3" in said
     assert "rate was 24, is 25" in said
     assert "luma deviates by up to 3 code" in said
+    told = "\n".join(describe(found))
+    assert "4 frames, 64x48, 24.000 fps" in told
+    assert "at most 3 " in told
+    assert "only color changed" not in told
     spec = oiio.ImageInput.open(str(tmp_path / "proof.png")).spec()
     assert (spec.width, spec.height) == (3 * 64, 48)

@@ -295,6 +295,24 @@ def test_a_one_channel_picture_becomes_rgb_and_keeps_its_luma():
     np.testing.assert_allclose(luma(joined.pixels), values, atol=1e-6)
 
 
+def test_read_only_half_buffers_of_the_wire_are_taken_as_they_are():
+    values = np.linspace(0.2, 0.8, 24).astype(np.float16).reshape(4, 6)
+    frame = gray_frame(values, bits=16)
+    frame.picture.pixels.flags.writeable = False
+    chroma = colors((4, 6)).half().numpy()
+    expected = join(frame, chroma, SETTINGS).picture.pixels
+    chroma.flags.writeable = False
+    np.testing.assert_array_equal(join(frame, chroma, SETTINGS).picture.pixels, expected)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (200, 400)])
+def test_threads_share_the_rows_and_change_nothing(size):
+    values = np.random.default_rng(6).random(size, np.float32)
+    alone = join(gray_frame(values), colors(size), SETTINGS).picture.pixels
+    shared = join(gray_frame(values), colors(size), SETTINGS, threads=3).picture.pixels
+    np.testing.assert_array_equal(alone, shared)
+
+
 def test_chroma_of_another_size_is_refused():
     with pytest.raises(ValueError, match="expected chroma"):
         join(gray_frame(np.zeros((4, 6), np.float32)), torch.zeros(2, 4, 4), SETTINGS)
