@@ -12,7 +12,7 @@ from install.errors import InstallError
 from install.machine import Machine
 from install.report import Report
 
-CLIPS = ("demo", "city")
+CLIPS = ("city", "demo")
 OUTPUT = "demo_out"
 STOP_S = 15.0
 
