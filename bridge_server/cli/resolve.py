@@ -16,6 +16,7 @@ from host_plugins.host_layer import Pin, Service, load_settings
 from host_plugins.resolve_host.clean import clean as clean_up
 from host_plugins.resolve_host.clips import choose_clips
 from host_plugins.resolve_host.colorize import Run
+from host_plugins.resolve_host.exemplars import add_exemplar
 from host_plugins.resolve_host.host import ResolveHost, Watch, open_host
 from host_plugins.resolve_host.markers import pins_of
 from host_plugins.resolve_host.options import DEFAULT_PRESET, Options, load_preset, save_preset
@@ -23,6 +24,7 @@ from host_plugins.resolve_host.place import find_result
 from host_plugins.resolve_host.preview import preview as preview_frame
 from host_plugins.resolve_host.selftest import SelfTest
 from host_plugins.resolve_host.steps import Step, drive
+from host_plugins.wire.errors import BridgeError
 
 app = typer.Typer(help="Color clips on the timeline of DaVinci Resolve.", no_args_is_help=True)
 
@@ -140,6 +142,31 @@ def colorize(
         if "cancelled" in whats:
             return EXIT_CANCELLED
         return EXIT_FAILED if "failed" in whats else EXIT_OK
+
+    run_guarded(work)
+
+
+@app.command()
+def exemplar(
+    picture: Annotated[
+        Optional[Path], typer.Argument(help="A color picture; or use --how.")
+    ] = None,
+    how: Annotated[str, typer.Option(help="file, still, render or gallery.")] = "file",
+) -> None:
+    """Pin an exemplar to the clip and frame at the playhead."""
+
+    def work() -> int:
+        host = open_host()
+        notes: list[str] = []
+        if how == "file" and picture is None:
+            raise BridgeError("bad_exemplar", "expected a picture, or --how still|render|gallery")
+        folder = load_settings().cache_root / "exemplars"
+        path = str(picture.absolute()) if picture else ""
+        steps = add_exemplar(host, folder, how, path=path, notes=notes)
+        say(f"Pinned {drive(steps, sleep=host.calls.sleep).pin.label}")
+        for note in notes:
+            say(note)
+        return EXIT_OK
 
     run_guarded(work)
 

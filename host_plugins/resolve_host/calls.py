@@ -122,8 +122,6 @@ class Calls:
 
     def check_alive(self) -> None:
         """Raises HostLost when Resolve is gone or wedged."""
-        if not callable(getattr(self.resolve, "GetProjectManager", None)):
-            raise HostLost()
         manager = self.ask(self.resolve, "GetProjectManager")
         if manager is None:
             return  # a dialog is open: not gone, and told by the call that it stopped

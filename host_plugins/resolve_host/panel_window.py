@@ -11,28 +11,22 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from host_plugins.host_layer import Panel, Pin, Service
+from host_plugins.host_layer import Panel, Service
 from host_plugins.host_layer.messages import explain
 from host_plugins.resolve_host import widgets
 from host_plugins.resolve_host.clips import CLIP_COLORS, TimelineClip, choose_clips, track_count
 from host_plugins.resolve_host.colorize import Run
-from host_plugins.resolve_host.host import ResolveHost, Watch
-from host_plugins.resolve_host.markers import PinMarker, pin_exemplar, read_pins, remove_marker
+from host_plugins.resolve_host.exemplars import SOURCES, add_exemplar
+from host_plugins.resolve_host.host import ResolveHost
+from host_plugins.resolve_host.markers import PinMarker, read_pins, remove_marker
 from host_plugins.resolve_host.options import CHOICES, Options, load_preset, save_preset
+from host_plugins.resolve_host.panel_layout import LABELS, layout
 from host_plugins.resolve_host.preview import Preview, preview
 from host_plugins.resolve_host.steps import Step
-from host_plugins.resolve_host.stills import export_frame
 from host_plugins.wire.errors import BridgeError
 
 WINDOW = "com.chromabridge.panel"
 TICK_MS = 150
-PREVIEW_SIZE = (480, 270)
-LABELS = {
-    "plate": ("Plate with grade", "Plate without grade", "Source file"),
-    "plate_format": ("Plate format: auto", "TIFF 16 bit", "EXR half"),
-    "place": ("New track above", "Take of the clip", "Fusion Loader"),
-    "result": ("As the plate", "TIFF 16 bit", "EXR half", "ProRes 4444"),
-}
 
 
 def ui_of(host: ResolveHost) -> Any:
@@ -104,52 +98,13 @@ class PanelWindow:
         ui, panel = self._ui, self._panel
         assert panel is not None
         self._scopes = self._list_scopes()
-        width, height = PREVIEW_SIZE
         self._window = self._dispatcher.AddWindow(
             {"ID": WINDOW, "WindowTitle": "ChromaBridge", "Geometry": [120, 120, 560, 860]},
-            [
-                ui.VGroup(
-                    [
-                        self._row("Effect", ui.ComboBox({"ID": "effect"})),
-                        ui.Label({"ID": "notice", "Text": panel.notice, "WordWrap": True,
-                                  "Weight": 0}),
-                        self._row("Clips", ui.ComboBox({"ID": "clips"})),
-                        *(self._row(name.replace("_", " ").capitalize(), ui.ComboBox({"ID": name}))
-                          for name in CHOICES),
-                        self._row("Exemplars", ui.ComboBox({"ID": "exemplars"})),
-                        ui.HGroup(
-                            {"Weight": 0},
-                            [
-                                ui.Button({"ID": "add", "Text": "Pin file here..."}),
-                                ui.Button({"ID": "grab", "Text": "Pin this frame"}),
-                                ui.Button({"ID": "remove", "Text": "Remove"}),
-                            ],
-                        ),
-                        ui.VGroup({"ID": "parameters", "Weight": 0}, widgets.rows(ui, panel)),
-                        ui.Button({"ID": "picture", "Text": "No preview yet",
-                                   "IconSize": [width, height],
-                                   "MinimumSize": [width, height]}),
-                        ui.HGroup(
-                            {"Weight": 0},
-                            [
-                                ui.Button({"ID": "preview", "Text": "Preview"}),
-                                ui.Button({"ID": "colorize", "Text": "Colorize"}),
-                                ui.Button({"ID": "cancel", "Text": "Cancel", "Enabled": False}),
-                            ],
-                        ),
-                        ui.Label({"ID": "status", "Text": self._host.edition.sentence,
-                                  "WordWrap": True, "Weight": 0}),
-                    ]
-                )
-            ],
-        )  # fmt: skip
+            [layout(ui, panel, self._host.edition.sentence)],
+        )
         self._items = self._window.GetItems()
         self._fill()
         self._connect()
-
-    def _row(self, label: str, element: Any) -> Any:
-        name = self._ui.Label({"Text": label, "Weight": widgets.LABEL_WEIGHT})
-        return self._ui.HGroup({"Weight": 0}, [name, element])
 
     def _fill(self) -> None:
         items, panel, saved = self._items, self._panel, load_preset()
@@ -160,6 +115,7 @@ class PanelWindow:
         items["clips"].AddItems([scope.replace(":", " ") for scope in self._scopes])
         if saved.clips in self._scopes:
             items["clips"].CurrentIndex = self._scopes.index(saved.clips)
+        items["source"].AddItems(list(SOURCES.values()))
         for name, labels in LABELS.items():
             items[name].AddItems(list(labels))
             items[name].CurrentIndex = CHOICES[name].index(getattr(saved, name))
@@ -173,7 +129,7 @@ class PanelWindow:
         assert panel is not None
         self._on(WINDOW, "Close", lambda event: self._dispatcher.ExitLoop())
         for button, action in (
-            ("add", self._add), ("grab", self._grab), ("remove", self._remove),
+            ("pin", self._pin), ("remove", self._remove),
             ("preview", self._start_preview), ("colorize", self._start_run),
             ("cancel", self._cancel), ("picture", self._flip),
         ):  # fmt: skip
@@ -266,45 +222,33 @@ class PanelWindow:
         finally:
             self._showing = False
 
-    def _clip(self) -> tuple[Watch, TimelineClip]:
-        watch = Watch(self._host)
-        return watch, choose_clips(self._host, watch.timeline, "playhead")[0][0]
+    def _clip(self) -> TimelineClip:
+        return choose_clips(self._host, self._host.timeline(), "playhead")[0][0]
 
-    def _add(self) -> None:
-        path = self._host.fusion.RequestFile()
-        if path:
-            watch, clip = self._clip()
-            self._pin(watch, clip, str(path))
-
-    def _grab(self) -> None:
-        """The frame at the playhead, as graded, becomes an exemplar of that frame."""
-        watch, clip = self._clip()
-        frame = self._playhead(watch)
-        name = f"{clip.uid}.{clip.index_at(frame):06d}.png"
-        folder = self._service.settings.cache_root / "exemplars"
+    def _pin(self) -> None:
+        """Pin an exemplar to the frame at the playhead."""
+        how = list(SOURCES)[int(self._items["source"].CurrentIndex)]
+        path = str(self._host.fusion.RequestFile() or "") if how == "file" else ""
+        if how == "file" and not path:
+            return
         notes: list[str] = []
-        path = export_frame(self._host, watch, clip, frame, folder / name, notes)
-        self._pin(watch, clip, str(path))
 
-    def _pin(self, watch: Watch, clip: TimelineClip, path: str) -> None:
-        frame = clip.index_at(self._playhead(watch))
-        pin_exemplar(self._host.calls, clip, Pin(path, frame))
-        self._list_pins()
-        self._say(f"Pinned {Path(path).name} to {clip.name}, source frame {frame}.")
+        def ended(marker: PinMarker) -> None:
+            self._list_pins()
+            self._say(" ".join((f"Pinned {marker.pin.label}.", *notes)))
 
-    def _playhead(self, watch: Watch) -> int:
-        timecode = self._host.calls.must(watch.timeline, "GetCurrentTimecode")
-        return self._host.rate(watch.timeline).frame(str(timecode))
+        folder = self._service.settings.cache_root / "exemplars"
+        self._start(add_exemplar(self._host, folder, how, path=path, notes=notes), ended)
 
     def _remove(self) -> None:
         index = int(self._items["exemplars"].CurrentIndex)
         if 0 <= index < len(self._pins):
-            remove_marker(self._host.calls, self._clip()[1].item, self._pins[index].data)
+            remove_marker(self._host.calls, self._clip().item, self._pins[index].data)
             self._list_pins()
 
     def _list_pins(self) -> None:
         try:
-            self._pins = read_pins(self._host.calls, self._clip()[1])
+            self._pins = read_pins(self._host.calls, self._clip())
         except BridgeError:
             self._pins = []
         box = self._items["exemplars"]
@@ -387,6 +331,6 @@ class PanelWindow:
         self._busy(False)
 
     def _busy(self, busy: bool) -> None:
-        for name in ("preview", "colorize", "add", "grab", "remove", "effect"):
+        for name in ("preview", "colorize", "pin", "remove", "effect"):
             self._items[name].Enabled = not busy
         self._items["cancel"].Enabled = busy

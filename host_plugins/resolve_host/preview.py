@@ -8,6 +8,7 @@ from pathlib import Path
 
 from host_plugins.host_layer import JobSpec, Pin, Pins, PlateFile, Service
 from host_plugins.resolve_host.clips import choose_clips
+from host_plugins.resolve_host.exemplars import playhead
 from host_plugins.resolve_host.host import ResolveHost, Watch
 from host_plugins.resolve_host.markers import pins_of
 from host_plugins.resolve_host.options import Options
@@ -42,7 +43,7 @@ def preview(
     clip = choose_clips(host, watch.timeline, options.clips)[0][0]
     pins = Pins((*pins_of(calls, clip), *options.exemplars))
     pins.pictures()
-    here = host.rate(watch.timeline).frame(str(calls.must(watch.timeline, "GetCurrentTimecode")))
+    here = playhead(host, watch)
     frame = here if here in clip.range else clip.range.first
     yield Step("plate", 0, 1)
     index = clip.index_at(frame)

@@ -122,6 +122,17 @@ def test_preview_writes_before_and_after(made, tmp_path):
         "after.000006.png", "before.000006.png"]  # fmt: skip
 
 
+def test_an_exemplar_is_pinned_by_command(made, tmp_path):
+    _, timeline, invoke = made
+    assert invoke("exemplar", exemplar(tmp_path)).exit_code == 0
+    done = invoke("exemplar", "--how", "still")
+    assert done.exit_code == 0, done.output
+    assert "frame 6" in done.stdout
+    assert len(timeline.tracks[0]["items"][0].markers) == 1  # the second took the first's place
+    assert invoke("exemplar").exit_code != 0
+    assert invoke("exemplar", "--how", "gallery").exit_code == 1
+
+
 def test_clean_and_selftest_say_what_they_did(made, tmp_path, monkeypatch):
     monkeypatch.setattr("host_plugins.resolve_host.sample_clip.HEIGHT", 190)
     monkeypatch.setattr("host_plugins.resolve_host.sample_clip.WIDTH", 400)

@@ -149,7 +149,7 @@ def test_another_effect_brings_its_own_widgets(tmp_path):
 
 def test_a_file_is_pinned_to_the_frame_at_the_playhead(tmp_path):
     path = str(exemplar(tmp_path))
-    opened = Opened(tmp_path, click("add"), files=[path])
+    opened = Opened(tmp_path, click("pin"), idle, files=[path])
     opened.run()
     clip = choose_clips(opened.host, opened.timeline, "playhead")[0][0]
     assert [(p.path, p.frame) for p in pins_of(opened.host.calls, clip)] == [(path, 6)]
@@ -157,11 +157,16 @@ def test_a_file_is_pinned_to_the_frame_at_the_playhead(tmp_path):
     assert items["exemplars"].Items == ["frame 6: exemplar.png"]
 
 
+def pin_a_still(window, items):
+    items["source"].CurrentIndex = 1
+    window.click("pin")
+
+
 def test_the_frame_at_the_playhead_becomes_an_exemplar_and_goes_again(tmp_path):
     def look(window, items):
         assert "frame 6" in items["exemplars"].Items[0]
 
-    opened = Opened(tmp_path, click("grab"), look, click("remove"))
+    opened = Opened(tmp_path, pin_a_still, idle, look, click("remove"))
     opened.run()
     clip = choose_clips(opened.host, opened.timeline, "playhead")[0][0]
     assert len(pins_of(opened.host.calls, clip)) == 0

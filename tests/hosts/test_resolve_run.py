@@ -34,10 +34,12 @@ from host_plugins.host_layer import Pin
 from host_plugins.resolve_host.calls import HostChanged, HostLost
 from host_plugins.resolve_host.clean import clean
 from host_plugins.resolve_host.clips import choose_clips
-from host_plugins.resolve_host.markers import pin_exemplar, read_record
+from host_plugins.resolve_host.exemplars import add_exemplar
+from host_plugins.resolve_host.markers import pin_exemplar, pins_of, read_record
 from host_plugins.resolve_host.options import Options
 from host_plugins.resolve_host.preview import preview
 from host_plugins.resolve_host.selftest import SelfTest
+from host_plugins.wire.errors import BridgeError
 
 honest = resolve_scene.honest
 
@@ -367,6 +369,33 @@ def test_a_preview_is_the_frame_at_the_playhead_before_and_after(tmp_path):
     assert after[..., 2].mean() < 0.6 * before[..., 2].mean()
     assert [pin.frame for pin in service.jobs[0].spec.pins] == [None]
     assert service.jobs[0].spec.priority == "interactive"
+
+
+@pytest.mark.parametrize("how", ["file", "still", "render", "gallery"])
+def test_an_exemplar_comes_from_a_file_a_still_a_render_or_the_gallery(tmp_path, how):
+    resolve, timeline = scene(Rules(gallery_open=True))
+    timeline.GrabStill()
+    host, notes = host_of(resolve), []
+    path = str(exemplar(tmp_path))
+    marker = driven(host, add_exemplar(host, tmp_path / "kept", how, path=path, notes=notes))
+    assert marker.pin.frame == 6
+    picture = read_picture(marker.pin.path)
+    assert picture.shape == (54, 96, 3)
+    if how != "file":
+        assert frame_of(picture / 0.8) == 6
+    (clip,), _ = choose_clips(host, timeline, "playhead")
+    assert [pin.path for pin in pins_of(host.calls, clip)] == [marker.pin.path]
+    assert notes == []
+    assert resolve.page == "edit"
+
+
+def test_an_exemplar_that_cannot_be_read_is_not_pinned(tmp_path):
+    resolve, timeline = scene()
+    host = host_of(resolve)
+    for how, path in (("file", "/nowhere.png"), ("gallery", ""), ("thought", "")):
+        with pytest.raises(BridgeError):
+            driven(host, add_exemplar(host, tmp_path, how, path=path, notes=[]))
+    assert timeline.tracks[0]["items"][0].markers == {}
 
 
 def test_clean_removes_what_a_killed_run_forgot_and_nothing_else(tmp_path):
