@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,11 +68,21 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     av = pytest.importorskip("av")
     folder = tmp_path_factory.mktemp("clip")
     with av.open(str(FOOTAGE / "bunny_bw.mp4")) as movie:
-        for number, frame in zip(range(1001, 1011), movie.decode(video=0), strict=False):
-            frame.to_image(width=106, height=60).save(folder / f"bw.{number}.png")
+        for number, frame in enumerate(movie.decode(video=0), 1001):
+            if number > 1010:
+                break
+            _write_small(frame, folder / f"bw.{number}.png")
     with av.open(str(FOOTAGE / "bunny_exemplar.jpg")) as still:
-        next(still.decode(video=0)).to_image(width=106, height=60).save(folder / "still.png")
+        _write_small(next(still.decode(video=0)), folder / "still.png")
     return folder
+
+
+def _write_small(frame: Any, path: Path) -> None:
+    oiio = pytest.importorskip("OpenImageIO")
+    out = oiio.ImageOutput.create(str(path))
+    out.open(str(path), oiio.ImageSpec(106, 60, 3, "uint8"))
+    out.write_image(frame.to_ndarray(width=106, height=60, format="rgb24"))
+    out.close()
 
 
 def headless(home: Path, clip: str, exemplar: str, output: str, *more: str) -> None:

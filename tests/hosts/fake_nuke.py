@@ -768,7 +768,8 @@ def _opened(nuke: FakeNuke, told: dict[str, Any], parent: Group) -> None:
 
 
 def _connect(parent: Group, told: list[dict[str, Any]]) -> None:
-    for node, item in zip(parent._children, told, strict=True):
+    for place, item in enumerate(told):
+        node = parent._children[place]
         node._inputs = [parent.node(name) if name else None for name in item["inputs"]]
         if isinstance(node, Group):
             _connect(node, item["inside"])
