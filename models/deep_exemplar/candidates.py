@@ -33,15 +33,6 @@ def choose_convolution(
     return Choice(chosen.role, chosen.candidate, (Refusal(WINOGRAD.name, (reason,)),))
 
 
-def why_not_sage() -> tuple[str, ...]:
-    """The reasons why SageAttention cannot serve this effect, whatever the machine."""
-    return (
-        "Deep Exemplar has no attention layer that SageAttention could take: no network holds the "
-        "Self_Attn class that the switch patches elsewhere, and the matching needs exact float32 "
-        "scores over 256 channels (SageAttention: at most 128, rounded)",
-    )
-
-
 def _no_fast_products(facts: Facts) -> tuple[str, ...]:
     if facts.kind == "cpu" and not facts.cpu_features & {"avx512_bf16", "amx_bf16"}:
         return ("this processor has no fast bf16 products",)

@@ -42,3 +42,12 @@ class DeepExemplarSettings:
             raise ValueError(
                 f"expected match_workspace_bytes >= 1 MiB, got {self.match_workspace_bytes}"
             )
+
+
+def why_not_sage() -> tuple[str, ...]:
+    """The reasons why SageAttention cannot serve this effect, whatever the machine."""
+    return (
+        "Deep Exemplar has no attention layer that SageAttention could take: no network holds the "
+        "Self_Attn class that the switch patches elsewhere, and the matching needs exact float32 "
+        "scores over 256 channels (SageAttention: at most 128, rounded)",
+    )

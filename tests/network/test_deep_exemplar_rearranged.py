@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from accel.device import Facts
 from models.deep_exemplar import color_network
-from models.deep_exemplar.candidates import choose_convolution, choose_matcher, why_not_sage
+from models.deep_exemplar.candidates import choose_convolution, choose_matcher
+from models.deep_exemplar.config import why_not_sage
 from models.deep_exemplar.matching import nearest, shortlisted
 from models.deep_exemplar.networks import Precision, stages
 from models.deep_exemplar.norm import instance_norm
