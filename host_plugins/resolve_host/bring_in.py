@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from host_plugins.resolve_host.calls import Refused
+from host_plugins.resolve_host.calls import RETRY_S, Refused
 from host_plugins.resolve_host.color_space import ProjectColor
 from host_plugins.resolve_host.frames import Rate
 from host_plugins.resolve_host.host import ResolveHost
@@ -60,13 +60,10 @@ def import_result(
         if media is None:
             # an import always lands in the current bin
             calls.must(pool, "SetCurrentFolder", folder)
-            answer = calls.ask(pool, "ImportMedia", [_info(files)])
-            media = next((m for m in answer or [] if m is not None), None)
-            media = media or _find(host, folder, files)
+            media = _import(host, pool, files) or _find(host, folder, files)
             if media is None:
-                calls.sleep(1.0)
-                answer = calls.ask(pool, "ImportMedia", [_info(files)])
-                media = next((m for m in answer or [] if m is not None), None)
+                calls.sleep(RETRY_S)
+                media = _import(host, pool, files) or _find(host, folder, files)
             if media is None:
                 calls.check_alive()
                 raise Refused(
@@ -80,10 +77,13 @@ def import_result(
     return media
 
 
-def _info(files: ResultFiles) -> dict[str, Any]:
-    if files.movie:
-        return {"FilePath": files.pattern}
-    return {"FilePath": files.pattern, "StartIndex": files.first, "EndIndex": files.last}
+def _import(host: ResolveHost, pool: Any, files: ResultFiles) -> Any:
+    """The imported clip, or None: the answer may be None, empty, or a list of None."""
+    info: dict[str, Any] = {"FilePath": files.pattern}
+    if not files.movie:
+        info.update(StartIndex=files.first, EndIndex=files.last)
+    answer = host.calls.ask(pool, "ImportMedia", [info])
+    return next((media for media in answer or [] if media is not None), None)
 
 
 def _our_bin(host: ResolveHost, pool: Any) -> Any:

@@ -106,15 +106,12 @@ class Restorer:
         if calls.has(project, "DeleteRenderPreset"):
             name = f"{TEMPORARY} deliver"
             calls.get(project, "DeleteRenderPreset", name)  # left by a run that was killed
-            calls.must(project, "SaveAsNewRenderPreset", name)
-            self.later(
-                "the list of render presets",
-                lambda: calls.must(project, "DeleteRenderPreset", name),
-            )
-            self.later(
-                "the Deliver page's settings",
-                lambda: calls.must(project, "LoadRenderPreset", name),
-            )
+            if calls.get(project, "SaveAsNewRenderPreset", name) or name in (
+                calls.get(project, "GetRenderPresetList", default=[])
+            ):
+                self._preset(project, name)
+            else:
+                self.notes.append("Resolve would not keep the Deliver page's settings: look there")
         told = calls.get(project, "GetCurrentRenderFormatAndCodec", default={})
         if told.get("format") and told.get("codec"):
             self.later(
@@ -128,6 +125,22 @@ class Restorer:
             self.later(
                 "the render mode", lambda: calls.must(project, "SetCurrentRenderMode", int(mode))
             )
+
+    def _preset(self, project: Any, name: str) -> None:
+        calls = self._host.calls
+        self.later(
+            "the list of render presets",
+            lambda: calls.must(
+                project,
+                "DeleteRenderPreset",
+                name,
+                done=lambda: name not in calls.get(project, "GetRenderPresetList", default=[]),
+            ),
+        )
+        self.later(
+            "the Deliver page's settings",
+            lambda: calls.must(project, "LoadRenderPreset", name),
+        )
 
     def _enabling(self, timeline: Any, index: int, enabled: bool) -> Callable[[], object]:
         def enable() -> None:

@@ -131,6 +131,15 @@ def test_what_cannot_be_put_back_is_told_and_the_rest_is_restored(tmp_path):
         assert after[name] == before[name]
 
 
+def test_deliver_settings_that_cannot_be_kept_are_told_and_stop_nothing(tmp_path):
+    resolve, timeline = busy_scene()
+    resolve.world.hiccups["SaveAsNewRenderPreset"] = 1
+    files, notes = rendered(resolve, timeline, tmp_path / "out")
+    assert len(files) == 12
+    assert "Deliver page" in notes[0]
+    assert [name for name in resolve.manager.current.presets if "temporary" in name] == []
+
+
 def test_versions_that_cannot_delete_presets_keep_format_and_mode(tmp_path):
     lacking = frozenset({"DeleteRenderPreset", "GetMarkInOut"})
     resolve, timeline = busy_scene(Rules(missing=lacking, version=(18, 5, 0)))

@@ -333,7 +333,8 @@ def test_every_resolve_gives_the_same_timeline(tmp_path, rules):
 @pytest.mark.parametrize(
     "call",
     ["SetCurrentTimeline", "OpenPage", "SetTrackEnable", "SetRenderSettings", "AddRenderJob",
-     "StartRendering", "LoadRenderPreset", "SetCurrentRenderFormatAndCodec", "ImportMedia",
+     "StartRendering", "LoadRenderPreset",
+     "DeleteRenderPreset", "SetCurrentRenderFormatAndCodec", "ImportMedia",
      "AddSubFolder", "SetCurrentFolder", "SetClipProperty", "AddTrack", "SetTrackName",
      "AppendToTimeline", "AddMarker", "SaveProject", "GetProjectManager", "GetMediaPool"],
 )  # fmt: skip
