@@ -14,6 +14,7 @@ from accel.presets import BALANCED, HIGH_QUALITY, LOW_MEMORY, MemoryMode
 T = TypeVar("T")
 MIB = 2**20
 WORKSPACES = (256 * MIB, 64 * MIB, 16 * MIB)  # bounds on one block of similarities, in order
+KEPT_PIXEL_BYTES = 300  # of a frame's features, while similarities are searched
 RESERVE = 0.1  # share of the free memory that a plan leaves alone
 LOOK_AHEAD = 4  # frames encoded before their turn, where there is room
 
@@ -22,15 +23,17 @@ LOOK_AHEAD = 4  # frames encoded before their turn, where there is room
 class Workload:
     """What a network needs, measured once per network; see benchmarks/accel_memory.py.
 
-    multiple: both sides are padded to it. parameters: of its weights. pixel_bytes: by precision,
-    peak of a step's intermediate results per padded pixel. fixed_bytes: what does not grow.
+    multiple: both sides are padded to it. By precision: weight_bytes, resident while it runs, and
+    pixel_bytes, the peak of a step's intermediate results per padded pixel. loading_bytes: of the
+    float32 weights that a shorter format is made from. fixed_bytes: what does not grow.
     ahead_bytes: per padded pixel, of one frame encoded ahead.
     """
 
     effect: str
     multiple: int
-    parameters: int
+    weight_bytes: Mapping[str, int]
     pixel_bytes: Mapping[str, float]
+    loading_bytes: int = 0
     fixed_bytes: int = 0
     ahead_bytes: float = 0.0
     has_modes: bool = False
@@ -39,17 +42,23 @@ class Workload:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Device bytes by what they are for."""
+    """Device bytes by what they are for.
+
+    workspace is used when most of the intermediate results do not exist yet, so that only what it
+    has beyond them counts. loading is over when the rest begins.
+    """
 
     weights: int
     intermediate: int
     state: int
     workspace: int
     ahead: int
+    loading: int = 0
 
     @property
     def total(self) -> int:
-        return self.weights + self.intermediate + self.state + self.workspace + self.ahead
+        running = self.weights + max(self.intermediate, self.workspace) + self.state + self.ahead
+        return max(running, self.loading)
 
 
 @dataclass(frozen=True)
@@ -182,37 +191,35 @@ def predict(plan: MemoryPlan) -> Prediction:
     """Device bytes at the peak of a step, with the bank as full as it gets."""
     work = plan.workload
     factor = 2 if work.has_half and plan.half_resolution else 1
-    height, width = (
-        _padded(side, work.multiple * factor) // factor for side in (plan.height, plan.width)
-    )
-    pixels = height * width
-    width_bytes = 4 if plan.precision == "fp32" else 2
+    sides = (_padded(side, work.multiple * factor) // factor for side in (plan.height, plan.width))
+    pixels = next(sides) * next(sides)
     state, rows, columns = (
-        _colormnet(pixels, plan.mode)
+        _colormnet(pixels, plan.mode, 4 if plan.precision == "fp32" else 2)
         if work.has_modes
         else _matched(pixels, plan.exemplars)
         if work.has_half
         else (0, 0, 0)
     )
+    block = min(plan.workspace_bytes, rows * columns * 4)
     return Prediction(
-        weights=work.parameters * width_bytes,
+        weights=work.weight_bytes[plan.precision],
         intermediate=work.fixed_bytes + round(work.pixel_bytes[plan.precision] * pixels),
         state=state,
-        workspace=min(plan.workspace_bytes, rows * columns * 4),
+        workspace=work.fixed_bytes + round(KEPT_PIXEL_BYTES * pixels) + block if block else 0,
         ahead=round(plan.look_ahead * work.ahead_bytes * pixels),
+        loading=work.loading_bytes if plan.precision != "fp32" else 0,
     )
 
 
-def _colormnet(pixels: int, mode: MemoryMode) -> tuple[int, int, int]:
+def _colormnet(pixels: int, mode: MemoryMode, value_bytes: int) -> tuple[int, int, int]:
     """Bytes of a full bank; similarities are pixels / 256 queries times all columns.
 
-    A column of working memory: key 64, selection 64, shrinkage, two counters, value 2 x 512; one of
-    long-term memory has no selection; float32.
+    A column: key 64, selection 64, shrinkage, trust, two counters in float32, and value 2 x 512.
+    Buffers grow ahead of need, and the last memory frame and the hidden state come on top.
     """
     queries = pixels // 256
-    working = mode.max_mid_term_frames * queries
-    state = 4 * (working * 1155 + mode.max_long_term_elements * 1091)
-    return state, queries, working + mode.max_long_term_elements
+    columns = mode.max_mid_term_frames * queries + mode.max_long_term_elements
+    return round(columns * (4 * 132 + value_bytes * 1024) * 1.1), queries, columns
 
 
 def _matched(pixels: int, exemplars: int) -> tuple[int, int, int]:

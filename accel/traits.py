@@ -28,9 +28,11 @@ COLORMNET = Traits(
     Workload(
         "colormnet",
         multiple=112,
-        parameters=123_609_281,
-        pixel_bytes={"fp32": 2000.0, "fp16": 1000.0, "bf16": 1000.0},
-        fixed_bytes=64 * MIB,
+        weight_bytes={"fp32": 494_437_124, "fp16": 247_218_562, "bf16": 247_218_562},
+        pixel_bytes={"fp32": 1720.0, "fp16": 1390.0, "bf16": 1390.0},
+        loading_bytes=540 * MIB,
+        fixed_bytes=200 * MIB,  # weights regrouped for the rewritten layers
+        ahead_bytes=118.0,
         has_modes=True,
     ),
     attends=True,
@@ -43,9 +45,10 @@ DEEP_EXEMPLAR = Traits(
     Workload(
         "deep_exemplar",
         multiple=16,
-        parameters=59_743_885,
-        pixel_bytes={"fp32": 2000.0, "bf16": 1000.0},
-        fixed_bytes=64 * MIB,
+        weight_bytes={"fp32": 238_975_540, "bf16": 304_580_280},  # ColorVidNet twice
+        pixel_bytes={"fp32": 2500.0, "bf16": 2000.0},
+        fixed_bytes=70 * MIB,
+        ahead_bytes=80.0,
         has_half=True,
     ),
     attends=False,
@@ -57,7 +60,7 @@ STARTER = Traits(
     Workload(
         "starter",
         multiple=32,
-        parameters=1_600_000,
+        weight_bytes={"fp32": 6_400_000, "bf16": 3_200_000},
         pixel_bytes={"fp32": 500.0, "bf16": 250.0},
         fixed_bytes=16 * MIB,
     ),

@@ -56,10 +56,10 @@ class Clip:
 class Row:
     """One variant of one effect at one size.
 
-    seconds: median of a frame, the first one apart. gain: baseline's seconds over these. peak_bytes: over what was held
-    before the network was built, weights included. error_mean, error_max: CIEDE2000 against the
-    baseline of the same frames. why_not: reasons why the variant is the same as another and was
-    not run; all figures are 0 then.
+    seconds: median of a frame, the first one apart. gain: baseline's seconds over these.
+    peak_bytes: over what was held before the network was built, weights included. error_mean,
+    error_max: CIEDE2000 against the baseline of the same frames. why_not: reasons why the variant
+    is the same as another and was not run (all figures are 0 then), or ran eagerly in parts.
     """
 
     effect: str

@@ -9,6 +9,7 @@ import torch
 
 from accel.device import Facts
 from accel.memory import (
+    KEPT_PIXEL_BYTES,
     MIB,
     MemoryPlan,
     Workload,
@@ -21,9 +22,15 @@ from accel.memory import (
 from accel.presets import BALANCED, GIB, HIGH_QUALITY, LOW_MEMORY, MEMORY_MODES, markdown, tier
 
 BANKED = Workload(
-    "banked", 112, 1_000_000, {"fp32": 1000.0, "fp16": 500.0}, has_modes=True, ahead_bytes=100.0
+    "banked",
+    112,
+    {"fp32": 4_000_000, "fp16": 2_000_000},
+    {"fp32": 1000.0, "fp16": 500.0},
+    loading_bytes=9_000_000_000,
+    has_modes=True,
+    ahead_bytes=100.0,
 )
-MATCHED = Workload("matched", 16, 1_000_000, {"fp32": 1000.0}, has_half=True)
+MATCHED = Workload("matched", 16, {"fp32": 4_000_000}, {"fp32": 1000.0}, has_half=True)
 
 
 def plan(workload: Workload = BANKED, **changes: object) -> MemoryPlan:
@@ -61,17 +68,29 @@ def test_the_seeds_numbers_stand() -> None:
 
 def test_similarities_of_a_1080p_frame_are_what_the_formula_says() -> None:
     """3.23 GiB for balanced at 1080p in float32, from the published shapes."""
-    whole = predict(
-        plan(height=1080, width=1920, mode=BALANCED, workspace_bytes=100 * GIB)
-    ).workspace
-    assert whole / GIB == pytest.approx(2.90 + 8820 * 10_000 * 4 / GIB, abs=0.01)
+    big = plan(height=1080, width=1920, mode=BALANCED, workspace_bytes=100 * GIB)
+    kept = KEPT_PIXEL_BYTES * 1120 * 2016
+    assert (predict(big).workspace - kept) / GIB == pytest.approx(3.23, abs=0.01)
 
 
 def test_deep_exemplars_matrix_at_full_resolution_is_what_the_formula_says() -> None:
     """1.49 GiB at 768 x 416, full resolution; a bounded block is all that is ever held."""
     unbounded = plan(MATCHED, height=416, workspace_bytes=100 * GIB)
-    assert predict(unbounded).workspace / GIB == pytest.approx(1.49, abs=0.01)
-    assert predict(replace(unbounded, workspace_bytes=64 * MIB)).workspace == 64 * MIB
+    kept = KEPT_PIXEL_BYTES * 416 * 768
+    assert (predict(unbounded).workspace - kept) / GIB == pytest.approx(1.49, abs=0.01)
+    assert predict(replace(unbounded, workspace_bytes=64 * MIB)).workspace - kept == 64 * MIB
+
+
+def test_a_block_counts_only_beyond_the_results_it_comes_before() -> None:
+    small = predict(plan(workspace_bytes=16 * MIB))
+    assert small.total == small.weights + small.intermediate + small.state + small.ahead
+    large = predict(plan(height=1080, width=1920, workspace_bytes=100 * GIB))
+    assert large.total > large.weights + large.intermediate + large.state + large.ahead
+
+
+def test_a_shorter_format_still_loads_from_float32() -> None:
+    assert predict(plan(precision="fp16")).total == BANKED.loading_bytes
+    assert predict(plan(precision="fp32")).total < BANKED.loading_bytes
 
 
 def test_sizes_are_padded_before_anything_is_counted() -> None:
@@ -121,10 +140,10 @@ def test_a_plan_with_room_gives_nothing_up() -> None:
 
 
 def test_a_tight_budget_is_met_by_the_fewest_steps_and_says_why() -> None:
-    start = plan(height=1080, width=1920)
-    budget = replace(start, look_ahead=0, workspace_bytes=64 * MIB).prediction.total
+    start = plan(height=1080, width=1920, workspace_bytes=4 * GIB)
+    budget = replace(start, look_ahead=0, workspace_bytes=256 * MIB).prediction.total
     tight = fit(replace(start, budget_bytes=budget))
-    assert [step.name for step in tight.steps] == ["look_ahead 0", "blocks of 64 MiB"]
+    assert [step.name for step in tight.steps] == ["look_ahead 0", "blocks of 256 MiB"]
     assert tight.fits
     assert not tight.changes_picture
     assert "MiB are free" in tight.steps[0].reason

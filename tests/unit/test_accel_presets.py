@@ -13,7 +13,7 @@ from accel.presets import GIB, MEMORY_MODES
 from accel.traits import COLORMNET, DEEP_EXEMPLAR, traits_of
 from models.colormnet.config import MEMORY_PRESETS, MULTIPLE
 from models.colormnet.network import ColorMNet
-from models.deep_exemplar.config import DeepExemplarSettings, why_not_sage
+from models.deep_exemplar.config import DeepExemplarSettings
 
 
 def test_colormnets_own_presets_hold_the_numbers_of_the_table() -> None:
@@ -29,8 +29,7 @@ def test_the_planner_pads_as_the_networks_do() -> None:
     assert DEEP_EXEMPLAR.workload.has_half
 
 
-def test_what_deep_exemplar_says_of_sage_agrees_with_its_traits() -> None:
-    assert why_not_sage()
+def test_deep_exemplar_attends_nowhere_and_runs_at_half_size_by_default() -> None:
     assert not DEEP_EXEMPLAR.attends
     assert DeepExemplarSettings().use_half_resolution
 
@@ -39,12 +38,18 @@ def test_what_deep_exemplar_says_of_sage_agrees_with_its_traits() -> None:
 def test_every_format_that_a_network_offers_has_a_memory_figure(effect: str) -> None:
     traits = traits_of(effect)
     assert set(traits.workload.pixel_bytes) == set(traits.formats)
+    assert set(traits.workload.weight_bytes) == set(traits.formats)
 
 
 def test_colormnets_parameter_count_is_the_checkpoints() -> None:
     with torch.device("meta"):
         network = ColorMNet()
-    assert sum(p.numel() for p in network.parameters()) == COLORMNET.workload.parameters
+    count = sum(p.numel() for p in network.parameters())
+    assert COLORMNET.workload.weight_bytes == {
+        "fp32": 4 * count,
+        "fp16": 2 * count,
+        "bf16": 2 * count,
+    }
 
 
 def test_the_parts_named_for_compilation_exist() -> None:
