@@ -83,6 +83,11 @@ class ContentIndex:
         except OSError:
             return False
 
+    def knows(self, path: Path) -> bool:
+        """Whether an earlier run made a file of that name here, for whatever key."""
+        with self._lock:
+            return path.name in self._entries
+
     def record(self, path: Path, key: str) -> None:
         """Remember that `path`, now whole, was made for `key`."""
         entry = Entry(key, path.name, path.stat().st_size)

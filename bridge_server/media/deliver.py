@@ -157,6 +157,8 @@ def image_coding(path: Path, info: PlateInfo, deliver: Deliver) -> RgbCoding:
         precise = bits > 10 if not floating or deliver.bit_depth else bits == 32
         if deliver.bit_depth == 16:
             precise = False
+        if precise and isinstance(plate, RgbCoding) and plate.half_color and not deliver.bit_depth:
+            return plate
         return RgbCoding(32 if precise else 16, floating=True)
     if suffix in (".tif", ".tiff") and (bits == 32 or (floating and not deliver.bit_depth)):
         return RgbCoding(32, floating=True)

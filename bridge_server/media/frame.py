@@ -66,10 +66,19 @@ class YcbcrCoding:
 
 @dataclass(frozen=True)
 class RgbCoding:
-    """Interleaved channels: bits of the integer codes, or floating point of that many bits."""
+    """Interleaved channels: bits of the integer codes, or floating point of that many bits.
+
+    half_color: red, green and blue are stored as half beside channels of 32 bits (EXR).
+    """
 
     bits: int
     floating: bool = False
+    half_color: bool = False
+
+    @property
+    def color_bits(self) -> int:
+        """Bits of red, green and blue."""
+        return 16 if self.half_color else self.bits
 
     @property
     def peak(self) -> float:

@@ -130,8 +130,12 @@ def _read_part(source: Any, path: Path, part: int) -> Array:
 
 
 def _image_file(path: Path, spec: Any, pixels: Array, parts: Any) -> ImageFile:
+    names = tuple(spec.channelnames)
+    color = _color_channels(names)
     if pixels.dtype in _FLOATS:
-        coding = RgbCoding(_FLOATS[pixels.dtype], floating=True)
+        kinds = {str(spec.channelformat(channel)) for channel in color}
+        bits = _FLOATS[pixels.dtype]
+        coding = RgbCoding(bits, floating=True, half_color=bits == 32 and kinds == {"half"})
     elif pixels.dtype in _INTEGERS:
         bits = _INTEGERS[pixels.dtype]
         declared = spec.getattribute("oiio:BitsPerSample") or bits
@@ -144,12 +148,11 @@ def _image_file(path: Path, spec: Any, pixels: Array, parts: Any) -> ImageFile:
             f"{path} holds {spec.format} pixels.",
             hint="Use 8 or 16-bit integers, half or float.",
         )
-    names = tuple(spec.channelnames)
     word = spec.getattribute("smpte:TimeCode", oiio.TypeDesc("timecode"))
     rate = spec.getattribute("FramesPerSecond", oiio.TypeDesc("rational")) or None
     decimal = spec.getattribute("dpx:FrameRate") or spec.getattribute("dpx:TemporalFrameRate")
     return ImageFile(
-        RgbPicture(pixels, names, _color_channels(names), coding),
+        RgbPicture(pixels, names, color, coding),
         Header(spec, path.suffix.lower()),
         parts,
         (spec.y, spec.x, spec.height, spec.width),

@@ -146,7 +146,7 @@ def _unit(before: Coding, after: Coding) -> tuple[float, str, float]:
         planes = type(before) is type(after) and not isinstance(before, RgbCoding)
         same = planes and before == after
         return step, "code", 0.0 if same else 1.0
-    halves = any(isinstance(c, RgbCoding) and c.floating and c.bits == 16 for c in (before, after))
+    halves = any(isinstance(c, RgbCoding) and c.color_bits == 16 for c in (before, after))
     # Half has 11 significant bits; each channel is rounded on its own.
     return 0.0, "relative", 2.0**-10 if halves else FLOAT_TOLERANCE
 

@@ -258,7 +258,7 @@ def _codes(values: Array, target: YcbcrCoding) -> Array:
 
 def _store(values: Floats, target: RgbCoding, pixels: Array) -> None:
     """Put (3, h, w) values into the first channels of (h, w, C) pixels."""
-    if target.floating and target.bits == 16:
+    if target.floating and target.color_bits == 16:
         values = torch.from_numpy(values).half().numpy()
     elif not target.floating:
         values = np.nan_to_num(values) * np.float32(target.peak)

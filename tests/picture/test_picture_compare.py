@@ -64,6 +64,21 @@ def test_image_files_of_every_depth_come_back_with_their_luma(
     assert open_plate(tmp_path / "proof.png").info.height == 37
 
 
+def test_half_colors_beside_a_float_depth_keep_their_types_and_values(tmp_path, make_image):
+    gray = np.repeat(np.linspace(0, 4, 37 * 61).reshape(37, 61, 1), 3, 2)
+    depth = np.linspace(1e3, 1e6, 37 * 61).reshape(37, 61, 1)
+    pixels = np.concatenate((gray.astype(np.float16), depth), 2).astype(np.float32)
+    names, formats = ("R", "G", "B", "Z"), ("half", "half", "half", "float")
+    make_image(tmp_path / "p.0001.exr", pixels, names=names, formats=formats)
+    colorize(tmp_path / "p.0001.exr", tmp_path / "o.0001.exr")
+    found = compare(tmp_path / "p.0001.exr", tmp_path / "o.0001.exr")
+    assert found.only_color_changed, found.findings
+    made = open_plate(tmp_path / "o.0001.exr").read(1).picture
+    np.testing.assert_array_equal(made.pixels[..., 3], pixels[..., 3])
+    assert made.coding.half_color
+    assert np.ptp(made.pixels[..., :3], axis=2).max() > 0.01
+
+
 def test_a_10_bit_dpx_ramp_comes_back_within_one_code(tmp_path, make_image):
     codes = np.arange(1024, dtype=np.uint16).reshape(32, 32, 1).repeat(3, 2)
     make_image(tmp_path / "p.0001.dpx", codes << 6 | codes >> 4, oiio__BitsPerSample=10)
