@@ -15,38 +15,53 @@ import av
 import cv2
 import numpy as np
 import pytest
+import typer
 
 from bridge_server import contact_sheet
+from bridge_server.cli import app
 from install import commands, demo
 from install.machine import Machine
 from install.report import Report
 
 ROOT = Path(commands.__file__).resolve().parent.parent
+#: The pages whose commands are run as they stand; those of the others have to exist.
+RUN = [ROOT / "README.md", ROOT / "docs" / "quick-start.md", ROOT / "docs" / "weights.md"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 INSTALLER = "python3 install/bootstrap.py"
 COMMAND = ".venv/bin/chromabridge"
 
 
-def printed() -> list[str]:
+def printed(pages: list[Path]) -> list[str]:
     """The lines of every ```bash block, once each."""
     lines: dict[str, None] = {}
-    for page in PAGES:
+    for page in pages:
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             lines.update(dict.fromkeys(line for line in block.splitlines() if line.strip()))
     return list(lines)
 
 
-def test_documentation_prints_only_commands_that_are_tested_here() -> None:
-    strange = [line for line in printed() if not line.startswith((INSTALLER, COMMAND))]
+def test_the_pages_for_newcomers_print_only_what_is_run_here() -> None:
+    strange = [line for line in printed(RUN) if not line.startswith((INSTALLER, COMMAND))]
     assert strange == []
-    assert f"{INSTALLER} demo" in printed()
-    assert f"{INSTALLER} test" in printed()
+    assert f"{INSTALLER} demo" in printed(RUN)
+    assert f"{INSTALLER} test" in printed(PAGES)
 
 
-@pytest.mark.parametrize("line", [line for line in printed() if line.startswith(INSTALLER)])
+@pytest.mark.parametrize("line", [line for line in printed(PAGES) if line.startswith(INSTALLER)])
 def test_the_installer_understands_each_printed_command(line: str) -> None:
     options = commands._parser().parse_args(shlex.split(line)[2:])
     assert options.command in commands._RUN
+
+
+def test_every_printed_command_of_the_server_exists() -> None:
+    for line in printed(PAGES):
+        words = shlex.split(line)
+        if not words[0].endswith("chromabridge"):
+            continue
+        known = getattr(typer.main.get_command(app), "commands", {})
+        assert words[1] in known, f"{line}: no command {words[1]}"
+        below = getattr(known[words[1]], "commands", {})
+        assert not below or words[2] in below, f"{line}: no command {words[2]}"
 
 
 @pytest.fixture
@@ -58,7 +73,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the printed paths are those of POSIX")
-@pytest.mark.parametrize("line", [line for line in printed() if line.startswith(COMMAND)])
+@pytest.mark.parametrize("line", [line for line in printed(RUN) if line.startswith(COMMAND)])
 def test_each_printed_command_of_the_server_works(line: str, place: Path, server) -> None:
     words = shlex.split(line)
     if words[1] == "colorize":

@@ -69,7 +69,7 @@ def test_nukes_own_lines_stay_and_ours_are_there_once(
 def test_an_init_file_that_was_ours_alone_goes_away(
     home: Path, msgpack: Path, tmp_path: Path
 ) -> None:
-    machine = Machine(system="linux", home=tmp_path, env={})
+    machine = Machine(system="linux", home=tmp_path, env={}, find=lambda _: None)
     put(machine, home, msgpack, "nuke")
     hosts.remove(machine, home)
     assert not (tmp_path / ".nuke" / "init.py").exists()
@@ -92,7 +92,7 @@ def test_an_init_file_that_was_ours_alone_goes_away(
 def test_resolves_launcher_knows_the_plugins_on_every_system(
     system: str, expected: str, home: Path, msgpack: Path, tmp_path: Path
 ) -> None:
-    machine = Machine(system=system, home=tmp_path, env={})
+    machine = Machine(system=system, home=tmp_path, env={}, find=lambda _: None)
     put(machine, home, msgpack, "resolve")
     launcher = tmp_path / expected / "ChromaBridge.py"
     assert f"PACKAGE_FOLDER = {str(hosts.plugin_folder(home))!r}" in launcher.read_text()
@@ -140,15 +140,53 @@ def test_a_blender_that_never_ran_is_asked_for_its_version(
     assert (tmp_path / ".config/blender/3.4/scripts/addons/chromabridge.py").is_file()
 
 
+@pytest.mark.parametrize(
+    ("system", "support"),
+    [
+        ("linux", ".config/blender"),
+        ("darwin", "Library/Application Support/Blender"),
+        ("win32", "AppData/Roaming/Blender Foundation/Blender"),
+    ],
+)
+def test_every_blender_that_was_started_gets_the_add_on_and_loses_it_again(
+    system: str, support: str, home: Path, msgpack: Path, tmp_path: Path
+) -> None:
+    machine = Machine(system=system, home=tmp_path, env={}, find=lambda _: None)
+    for version in ("3.4", "4.10", "4.2"):
+        (tmp_path / support / version).mkdir(parents=True)
+    (host,) = [one for one in put(machine, home, msgpack) if one.name == "blender"]
+    assert host.version == hosts.version(ROOT)
+    assert "4.10" in str(host.place)
+    found = sorted((tmp_path / support).rglob("chromabridge.py"))
+    assert len(found) == 3
+    assert str(hosts.plugin_folder(home)) in found[0].read_text()
+    assert hosts.remove(machine, home) == ["blender"]
+    assert not list((tmp_path / support).rglob("chromabridge.py"))
+
+
+def test_a_blender_that_was_never_started_is_asked_for_its_version(
+    home: Path, msgpack: Path, tmp_path: Path
+) -> None:
+    machine = Machine(
+        system="linux",
+        home=tmp_path,
+        env={},
+        find=lambda name: "/usr/bin/blender" if name == "blender" else None,
+        run=lambda _: "Blender 3.4.1\n",
+    )
+    put(machine, home, msgpack, "blender")
+    assert (tmp_path / ".config/blender/3.4/scripts/addons/chromabridge.py").is_file()
+
+
 def test_an_unknown_host_is_refused(home: Path, msgpack: Path) -> None:
     with pytest.raises(InstallError, match=r"expected of nuke, resolve, blender, got premiere"):
-        put(Machine(), home, msgpack, "premiere")
+        put(Machine(env={}), home, msgpack, "premiere")
 
 
 def test_uninstalling_leaves_what_is_the_users_unless_told(
     home: Path, msgpack: Path, tmp_path: Path
 ) -> None:
-    machine = Machine(system="linux", home=tmp_path, env={})
+    machine = Machine(system="linux", home=tmp_path, env={}, find=lambda _: None)
     put(machine, home, msgpack, "nuke")
     (home / "licenses.jsonl").write_text("{}\n")
     (tmp_path / "repo" / ".venv").mkdir(parents=True)
