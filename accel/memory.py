@@ -26,7 +26,9 @@ class Workload:
     multiple: both sides are padded to it. By precision: weight_bytes, resident while it runs, and
     pixel_bytes, the peak of a step's intermediate results per padded pixel. loading_bytes: of the
     float32 weights that a shorter format is made from. fixed_bytes: what does not grow.
-    ahead_bytes: per padded pixel, of one frame encoded ahead.
+    exemplar_bytes, ahead_bytes: per padded pixel, of one exemplar and of one frame encoded ahead.
+    most_pixels: larger pictures are shrunk to so many for the network; 0 for never.
+    outer_bytes: per pixel of the working size, whatever the network sees.
     """
 
     effect: str
@@ -35,7 +37,10 @@ class Workload:
     pixel_bytes: Mapping[str, float]
     loading_bytes: int = 0
     fixed_bytes: int = 0
+    exemplar_bytes: float = 0.0
     ahead_bytes: float = 0.0
+    most_pixels: int = 0
+    outer_bytes: float = 0.0
     has_modes: bool = False
     has_half: bool = False
 
@@ -193,39 +198,34 @@ def predict(plan: MemoryPlan) -> Prediction:
     factor = 2 if work.has_half and plan.half_resolution else 1
     sides = (_padded(side, work.multiple * factor) // factor for side in (plan.height, plan.width))
     pixels = next(sides) * next(sides)
-    state, rows, columns = (
-        _colormnet(pixels, plan.mode, 4 if plan.precision == "fp32" else 2)
-        if work.has_modes
-        else _matched(pixels, plan.exemplars)
-        if work.has_half
-        else (0, 0, 0)
-    )
-    block = min(plan.workspace_bytes, rows * columns * 4)
+    pixels = min(pixels, work.most_pixels or pixels)
+    bank, pairs = 0, 0
+    if work.has_modes:
+        bank, pairs = _bank(pixels, plan.mode, 4 if plan.precision == "fp32" else 2)
+    elif work.has_half:
+        pairs = (pixels // 16) ** 2
+    block = min(plan.workspace_bytes, pairs * 4)
+    outer = work.outer_bytes * plan.height * plan.width
+    results = work.pixel_bytes[plan.precision] * pixels + outer
     return Prediction(
         weights=work.weight_bytes[plan.precision],
-        intermediate=work.fixed_bytes + round(work.pixel_bytes[plan.precision] * pixels),
-        state=state,
+        intermediate=work.fixed_bytes + round(results),
+        state=bank + round(plan.exemplars * work.exemplar_bytes * pixels),
         workspace=work.fixed_bytes + round(KEPT_PIXEL_BYTES * pixels) + block if block else 0,
         ahead=round(plan.look_ahead * work.ahead_bytes * pixels),
         loading=work.loading_bytes if plan.precision != "fp32" else 0,
     )
 
 
-def _colormnet(pixels: int, mode: MemoryMode, value_bytes: int) -> tuple[int, int, int]:
-    """Bytes of a full bank; similarities are pixels / 256 queries times all columns.
+def _bank(pixels: int, mode: MemoryMode, value_bytes: int) -> tuple[int, int]:
+    """Bytes of ColorMNet's full bank, and the pairs of pixel and element that are compared.
 
-    A column: key 64, selection 64, shrinkage, trust, two counters in float32, and value 2 x 512.
+    An element: key 64, selection 64, shrinkage, trust, two counters in float32, and value 2 x 512.
     Buffers grow ahead of need, and the last memory frame and the hidden state come on top.
     """
     queries = pixels // 256
-    columns = mode.max_mid_term_frames * queries + mode.max_long_term_elements
-    return round(columns * (4 * 132 + value_bytes * 1024) * 1.1), queries, columns
-
-
-def _matched(pixels: int, exemplars: int) -> tuple[int, int, int]:
-    """Bytes of encoded exemplars: 256 features and 2 colors a cell, Lab a pixel; float32."""
-    cells = pixels // 16
-    return exemplars * 4 * (258 * cells + 3 * pixels), cells, cells
+    elements = mode.max_mid_term_frames * queries + mode.max_long_term_elements
+    return round(elements * (4 * 132 + value_bytes * 1024) * 1.1), queries * elements
 
 
 def _padded(side: int, multiple: int) -> int:

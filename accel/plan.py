@@ -112,6 +112,12 @@ class Plan:
             "use_fp16": self.precision.name == "fp16",
         }
 
+    def effective_with(self, compiler: Compiler | None) -> dict[str, Json]:
+        """The same after warm-up: compilation counts only where something was compiled."""
+        outcomes = compiler.outcomes if compiler is not None else ()
+        compiled = any(outcome.code == "compiled" for outcome in outcomes)
+        return {**self.effective, "use_torch_compile": compiled}
+
     def lines(self) -> tuple[str, ...]:
         """The trace for people: one line a role, as in doctor, log and panels."""
         device = f"device: {self.facts.kind} ({self.facts.name})"

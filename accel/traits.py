@@ -32,6 +32,7 @@ COLORMNET = Traits(
         pixel_bytes={"fp32": 1720.0, "fp16": 1390.0, "bf16": 1390.0},
         loading_bytes=540 * MIB,
         fixed_bytes=200 * MIB,  # weights regrouped for the rewritten layers
+        exemplar_bytes=12.0,  # its elements are part of the bank's mid-term frames
         ahead_bytes=118.0,
         has_modes=True,
     ),
@@ -48,6 +49,7 @@ DEEP_EXEMPLAR = Traits(
         weight_bytes={"fp32": 238_975_540, "bf16": 304_580_280},  # ColorVidNet twice
         pixel_bytes={"fp32": 2500.0, "bf16": 2000.0},
         fixed_bytes=70 * MIB,
+        exemplar_bytes=76.5,  # 256 features and 2 colors for 16 pixels, Lab a pixel
         ahead_bytes=80.0,
         has_half=True,
     ),
@@ -61,8 +63,11 @@ STARTER = Traits(
         "starter",
         multiple=32,
         weight_bytes={"fp32": 6_400_000, "bf16": 3_200_000},
-        pixel_bytes={"fp32": 500.0, "bf16": 250.0},
-        fixed_bytes=16 * MIB,
+        pixel_bytes={"fp32": 262.0, "bf16": 227.0},
+        fixed_bytes=18 * MIB,
+        exemplar_bytes=74.0,
+        most_pixels=6480 * 64,
+        outer_bytes=26.0,
     ),
     attends=False,
     correlates=False,

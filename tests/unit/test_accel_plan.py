@@ -63,6 +63,16 @@ def test_two_networks_built_from_one_plan_share_no_compiler() -> None:
     assert plan.build_compiler() is not plan.build_compiler()
 
 
+def test_compilation_counts_only_once_something_was_compiled() -> None:
+    plan = make_plan(ADA, "colormnet", Switches(use_torch_compile="on"))
+    assert plan.effective_with(None)["use_torch_compile"] is False
+    compiler = Compiler(CPU, compile_function=lambda function: function)
+    assert plan.effective_with(compiler)["use_torch_compile"] is False
+    with compiler.warming():
+        compiler(torch.neg)(torch.ones(1))
+    assert plan.effective_with(compiler)["use_torch_compile"] is True
+
+
 def test_auto_follows_the_tier_of_the_card() -> None:
     for gib, precision, mode in (
         (6, "fp16", "low_memory"),
