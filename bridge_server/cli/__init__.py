@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from bridge_server.cli import colorize, doctor, kernels, license, server, weights
+from bridge_server.cli import colorize, doctor, kernels, license, resolve, server, weights
 
 app = typer.Typer(
     name="chromabridge",
@@ -25,6 +25,7 @@ app.command()(doctor.doctor)
 app.add_typer(weights.app, name="weights")
 app.add_typer(kernels.app, name="kernels")
 app.add_typer(license.app, name="license")
+app.add_typer(resolve.app, name="resolve")
 
 
 def main() -> None:
