@@ -545,8 +545,8 @@ class FakeNuke(types.ModuleType):
     # --- for tests ---
 
     def _pump(self, until: Callable[[], bool], timeout_s: float = 30.0) -> float:
-        """Nuke's event loop; returns the longest time in seconds that one call took beside
-        rendering, which is Nuke's own."""
+        """Nuke's event loop; returns the longest CPU time in seconds that one call took beside
+        rendering, which is Nuke's own. No call may wait for anything: half a second is too long."""
         longest, end = 0.0, time.monotonic() + timeout_s
         while not until():
             assert time.monotonic() < end, "it did not happen in time"
@@ -554,9 +554,11 @@ class FakeNuke(types.ModuleType):
                 call = self._queue.get(timeout=0.01)
             except queue.Empty:
                 continue
-            began, rendered = time.perf_counter(), self._render_s
+            began, worked, rendered = time.perf_counter(), time.thread_time(), self._render_s
             call()
-            longest = max(longest, time.perf_counter() - began - (self._render_s - rendered))
+            if self._render_s == rendered:
+                longest = max(longest, time.thread_time() - worked)
+                assert time.perf_counter() - began < 0.5, "a call waited on the main thread"
         return longest
 
     def _image(self, node: Node | None, frame: int, view: str) -> Any:

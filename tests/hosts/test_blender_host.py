@@ -25,17 +25,18 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The add-on as the installer lays it out: code and pure-Python msgpack in one folder."""
+    """A folder whose `scripts` Blender reads, with the add-on as the installer puts it there."""
     import msgpack
 
+    from install import hosts
+    from install.machine import Machine
+
     folder = tmp_path_factory.mktemp("plugins")
-    shutil.copytree(ROOT / "host_plugins", folder / "host_plugins")
-    (folder / "msgpack").mkdir()
-    for name in ("__init__.py", "exceptions.py", "ext.py", "fallback.py"):
-        shutil.copy(Path(msgpack.__file__).with_name(name), folder / "msgpack" / name)
-    addons = folder / "scripts" / "addons"
-    addons.mkdir(parents=True)
-    shutil.copy(folder / "host_plugins/blender_host/launcher/chromabridge.py", addons)
+    machine = Machine(home=folder, env={"BLENDER_USER_SCRIPTS": str(folder / "scripts")})
+    hosts.install(
+        ROOT, folder / "home", machine, msgpack=Path(msgpack.__file__).parent,
+        server_command=[], names=["blender"],
+    )  # fmt: skip
     return folder
 
 
@@ -46,7 +47,6 @@ def run_blender(plugins: Path, orders: list[dict[str, Any]], folder: Path) -> li
     told.write_text(json.dumps({"orders": orders, "answer": str(answer)}))
     place = {
         "BLENDER_USER_SCRIPTS": str(plugins / "scripts"),
-        "CHROMABRIDGE_PLUGINS": str(plugins),
         "PYTHONWARNINGS": "default",
     }
     script = str(Path(__file__).with_name("in_blender.py"))
@@ -152,9 +152,3 @@ def test_the_sequencer_shows_the_results_codes(seen: list[dict[str, Any]]) -> No
     for one in seen:
         shown, result = pixels(one["shown"]), pixels(one["result"]["files"][-1])
         assert np.abs(shown - result).max() <= 257  # one 8-bit code
-
-
-def test_the_launcher_is_a_file_that_an_old_python_reads(plugins: Path) -> None:
-    text = (plugins / "scripts" / "addons" / "chromabridge.py").read_text()
-    compile(text, "chromabridge.py", "exec", dont_inherit=True)
-    assert 'PACKAGE_FOLDER = ""' in text

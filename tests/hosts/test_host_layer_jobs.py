@@ -256,7 +256,7 @@ def test_nothing_that_a_host_calls_blocks_its_thread(bridge: FakeBridge, tmp_pat
     assert service.remembered("starter") is None
     job.cancel()
     assert not task.done
-    assert time.monotonic() - began < 0.05
+    assert time.monotonic() - began < 0.5  # the connection alone waits for 5 s
     slow.set()
     assert task.result(5).effect == "starter"
     assert job.wait(5)
