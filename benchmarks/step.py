@@ -18,7 +18,8 @@ and, if a setting has one-off work (compiling, folding), does it in build or in 
 
 Frames and the exemplar are formulas, so every machine measures the same pictures. Per setting and
 size: seconds per step (median and minimum over the frames; the settings take turns frame by frame,
-so that a busy machine slows all of them alike), the first setting's median over this one's, FLOPs
+so that a busy machine slows all of them alike), the first setting's median over this one's, the
+least processor time of a step (which other programs disturb less; of all threads), FLOPs
 of the last frame by torch.utils.flop_counter (multiply-add = 2; kernels that the counter does not
 know are missing), the peak of memory during a step above what was resident before it, the state's
 bytes, and the error of the chroma against the first setting over all frames: PSNR with a peak of
@@ -88,6 +89,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Step all propagators through one clip in turns and return one row per setting."""
     seconds: dict[str, list[float]] = {name: [] for name in propagators}
+    busy: dict[str, list[float]] = {name: [] for name in propagators}
     peaks: dict[str, list[int]] = {name: [] for name in propagators}
     flops: dict[str, int] = {}
     errors = {name: _Error() for name in propagators}
@@ -103,11 +105,13 @@ def measure(
                 flops[name] = counter.get_total_flops()
             else:
                 with _peak(device) as peak:
+                    worked = time.process_time()
                     started = _now(device)
                     chroma = propagator.step(luma, index=index).chroma
                     elapsed = _now(device) - started
                 if index >= warmup:
                     seconds[name].append(elapsed)
+                    busy[name].append(time.process_time() - worked)
                     peaks[name].append(peak.bytes)
             first = chroma if first is None else first
             errors[name].add(chroma - first)
@@ -122,6 +126,7 @@ def measure(
                 "seconds_median": round(median, 4),
                 "seconds_min": round(min(seconds[name]), 4),
                 "times_first": round(base / median, 3),
+                "cpu_seconds_min": round(min(busy[name]), 4),
                 "gflop": round(flops[name] / 1e9, 1),
                 "peak_mib": round(max(peaks[name]) / 2**20) if max(peaks[name]) >= 0 else None,
                 "state_mib": round(propagator.nbytes / 2**20, 1),

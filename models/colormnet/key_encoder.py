@@ -53,6 +53,7 @@ class KeyEncoder(nn.Module):
         """luma: (B, 1, H, W), (L - 50) / 50, sides multiples of 112."""
         image = luma.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         tokens = self.network2(image)
+        image = image.to(self.conv1.weight.dtype)
         r4 = self.res2(F.max_pool2d(F.relu(self.bn1(self.conv1(image))), 3, 2, 1))
         r8 = self.layer2(r4)
         r16 = self.layer3(r8)

@@ -46,7 +46,7 @@ class ColorMNet(nn.Module):
 
     def encode(self, luma: Tensor) -> tuple[Features, Key]:
         """luma: (B, 1, H, W) float32, (L - 50) / 50, sides multiples of 112."""
-        features = self.key_encoder(luma.to(self.precision.compute))
+        features = self.key_encoder(luma)
         return features, self.key_proj(features.f16)
 
     def encode_value(self, luma: Tensor, planes: Tensor, f16: Tensor) -> Tensor:

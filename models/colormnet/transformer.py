@@ -25,8 +25,11 @@ class TokenBranch(nn.Module):
         self.bn3 = nn.BatchNorm2d(width)
 
     def forward(self, image: Tensor) -> Tensor:
-        """image: (B, 3, H, W), (L - 50) / 50. Returns (B, taps * width, H/16, W/16)."""
-        features = F.relu(self.bn3(self.conv3(self.backbone(image).to(image.dtype))))
+        """image: (B, 3, H, W), (L - 50) / 50. Returns (B, taps * width, H/16, W/16).
+
+        The transformer may compute in a longer format than what follows it.
+        """
+        features = F.relu(self.bn3(self.conv3(self.backbone(image).to(self.conv3.weight.dtype))))
         size = (image.shape[-2] // 16, image.shape[-1] // 16)
         return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
 
@@ -52,7 +55,7 @@ class Transformer(nn.Module):
         """image: (B, 3, H, W), sides multiples of 14. Returns (B, taps * width, H/14, W/14)."""
         patches = self.patch_embed(image)  # (B, width, H/14, W/14)
         rows, columns = patches.shape[-2:]
-        tokens = patches.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)  # (B, n, width)
+        tokens = patches.flatten(2).transpose(1, 2)  # (B, n, width)
         cls = self.cls_token.expand(len(tokens), -1, -1)
         x = torch.cat((cls, tokens), 1) + self.positions(rows, columns)
         taps = []
@@ -94,7 +97,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """image: (B, 3, H, W). Returns (B, width, H/14, W/14)."""
-        tokens: Tensor = self.proj(image)
+        tokens: Tensor = self.proj(image.to(self.proj.weight.dtype))
         return tokens
 
 
@@ -129,9 +132,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, n, width). Returns the same shape."""
-        parts = self.qkv(x.to(self.qkv.weight.dtype)).view(
-            *x.shape[:2], 3, self.heads, -1
-        )  # (B, n, 3, heads, dim)
+        parts = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)  # (B, n, 3, heads, dim)
         q, k, v = parts.permute(2, 0, 3, 1, 4)  # each (B, heads, n, dim)
         mixed = self.attention(q, k, v).transpose(1, 2).flatten(2)
         out: Tensor = self.proj(mixed)
@@ -148,7 +149,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, n, width). Returns the same shape."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(x.to(self.fc1.weight.dtype))))
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
         return out
 
 
