@@ -188,6 +188,7 @@ class PlateInfo:
 
     frames: the frame numbers that iteration gives, in order. height, width: of the canvas.
     space: the color space that the file itself declares, or "" when it declares none.
+    rotation: degrees counter-clockwise by which a player turns the stored picture.
     timecode: of the first of `frames`. whole: `frames` are all there are. notes: statements that
     a job record should hold.
     """
@@ -203,6 +204,7 @@ class PlateInfo:
     tags: ColorTags = field(default_factory=ColorTags)
     timecode: str | None = None
     field_order: str = "progressive"
+    rotation: int = 0
     audio: bool = False
     whole: bool = True
     codec: str = ""

@@ -55,6 +55,7 @@ def open_movie(path: Path, frames: str | Sequence[int] | None) -> Movie:
             int(context.color_range),
         )
         rate = stream.average_rate or stream.guessed_rate or Fraction(24)
+        rotation = _look(container, stream, path)
         total = stream.frames or _count(container, stream)
         wanted = parse_frames(frames) if frames is not None else range(total)
         _check(path, wanted, total)
@@ -77,10 +78,14 @@ def open_movie(path: Path, frames: str | Sequence[int] | None) -> Movie:
             tags=tags,
             timecode=timecode.advance(start, wanted[0], rate) if start else None,
             field_order=order,
+            rotation=rotation,
             audio=bool(container.streams.audio),
             codec=_codec_name(context),
             whole=frames is None,
             metadata=dict(container.metadata),
+            notes=(f"players turn this movie by {rotation} degrees; the network sees it as stored",)
+            if rotation
+            else (),
         )
     return Movie(info)
 
@@ -115,6 +120,17 @@ def video_stream(container: Any, path: Path) -> Any:
         if not stream.disposition & stream.disposition.attached_pic:
             return stream
     raise BridgeError("clip_unreadable", f"{path} holds no pictures.")
+
+
+def _look(container: Any, stream: Any, path: Path) -> int:
+    """Decode the first frame for what only frames tell: its rotation, and that it has no fields."""
+    frame = next(container.decode(stream), None)
+    if frame is None:
+        raise BridgeError("clip_unreadable", f"{path} holds no frame that decodes.", hint=_DAMAGE)
+    if frame.interlaced_frame:
+        raise _interlaced(path)
+    container.seek(0)
+    return int(frame.rotation)
 
 
 def _count(container: Any, stream: Any) -> int:

@@ -125,6 +125,8 @@ class MovieOutput:
             ticks = self._rate.numerator * -(-10000 // self._rate.numerator)
             context.time_base = Fraction(1, ticks)
         self._tag(context, info.tags)
+        if info.rotation:
+            self._stream.set_display_rotation(info.rotation)
         if info.timecode:
             self._stream.metadata["timecode"] = info.timecode
 

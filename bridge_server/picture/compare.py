@@ -179,7 +179,7 @@ def _same_special(before: Floats, after: Floats) -> Array:
 
 def _differences(before: Plate, after: Plate) -> list[str]:
     said = []
-    for name in ("height", "width", "rate", "pixel_aspect", "timecode", "audio"):
+    for name in ("height", "width", "rate", "pixel_aspect", "timecode", "audio", "rotation"):
         was, now = getattr(before.info, name), getattr(after.info, name)
         if was != now and was is not None:
             said.append(f"{name} was {was}, is {now}")

@@ -204,6 +204,23 @@ def test_variable_frame_rate_keeps_its_times(tmp_path):
     assert found == times
 
 
+def test_a_movie_that_players_turn_is_turned_again_and_says_so(tmp_path):
+    path, out = tmp_path / "plate.mov", tmp_path / "out.mov"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("prores_ks", 24)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv422p10le"
+        stream.set_display_rotation(90)
+        frame = av.VideoFrame(64, 32, "yuv422p10le")
+        frame.pts, frame.time_base = 0, Fraction(1, 24)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    copy(path, out)
+    made = open_plate(out).info
+    assert made.rotation == 90
+    assert (made.height, made.width) == (32, 64)
+    assert "90 degrees" in made.notes[0]
+
+
 def test_alpha_of_a_prores_4444_comes_along(tmp_path, make_movie):
     path, out = tmp_path / "plate.mov", tmp_path / "out.mkv"
     make_movie(path, "prores_ks", "yuva444p10le", options={"profile": "4444"}, count=1)
