@@ -114,8 +114,15 @@ def run_command(
             process.terminate()
         said = process.communicate()[1] or b""
     if process.returncode:
-        lines = said.decode(errors="replace").strip().splitlines() or ["it gave no reason"]
-        raise BridgeError("clip_unreadable", f"'{command[1]} {command[2]}' failed: {lines[-1]}")
+        raise BridgeError("clip_unreadable", f"Reading or writing a movie failed: {_reason(said)}")
+
+
+def _reason(said: bytes) -> str:
+    """A failed command's first sentence: our own begin with "error CODE:"."""
+    lines = [line.strip(" │") for line in said.decode(errors="replace").splitlines()]
+    words = [line for line in lines if any(c.isalnum() for c in line)]
+    errors = [line for line in words if line.startswith("error ")] or words[-1:]
+    return errors[0] if errors else "no reason was given"
 
 
 def _unpacked(folder: Path) -> list[Path]:

@@ -276,6 +276,9 @@ class Timeline(Markers):
         start = self.start if start < 0 else start
         first, last = int(info["startFrame"]), int(info["endFrame"])
         duration = last - first + (1 if self.world.rules.end_inclusive else 0)
+        # media of another rate keep their time, not their frames
+        told = float(info["mediaPoolItem"].properties["FPS"])
+        duration = round(duration * float(self.settings["timelineFrameRate"]) / told)
         if start < self.start or any(
             i.start < start + duration and start < i.end for i in track["items"]
         ):

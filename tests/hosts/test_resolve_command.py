@@ -248,6 +248,16 @@ def test_a_movie_is_read_by_itself_and_comes_back_as_a_movie(service, tmp_path):
     assert [frame_of(picture) for picture in shown] == list(range(4, 16))
 
 
+def test_a_movie_that_cannot_be_unpacked_is_told_with_the_commands_reason(service, tmp_path):
+    resolve, timeline = scene()
+    timeline.tracks[0]["items"][0].__dict__["left"] = 18  # twelve frames from 18 of 24
+    made = run(host_of(resolve), service, tmp_path, effect="lookup", clips="playhead",
+               plate="file")  # fmt: skip
+    assert [o.what for o in made.outcomes] == ["failed"]
+    assert "expected frames 18 to 29" in made.outcomes[0].text
+    assert not list((tmp_path / "cache" / "plates").iterdir())
+
+
 def test_a_preview_comes_from_the_real_server(made, service, tmp_path, monkeypatch):
     _, _, invoke = made
     monkeypatch.setattr(command, "_service", lambda host: service)

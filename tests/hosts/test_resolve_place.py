@@ -89,6 +89,9 @@ def test_results_land_in_our_bin_and_the_users_bin_stays_open(result):
     made.bring(result)
     assert root.folders[1].clips == [media]  # found again, not imported twice
     assert [folder.name for folder in root.folders] == ["Mine", "ChromaBridge"]
+    made.bring(ResultFiles(result.pattern, 4, 10))  # into the bin that is there by now
+    assert len(root.folders[1].clips) == 2
+    assert mine.clips == []
 
 
 @pytest.mark.parametrize("rate", ["23.976", "25", "24"])

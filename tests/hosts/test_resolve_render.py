@@ -260,6 +260,30 @@ def test_an_ungraded_plate_has_no_grade_and_leaves_no_timeline(tmp_path, inclusi
     assert made.notes == ()
 
 
+@pytest.mark.parametrize("wanted", ["graded", "ungraded"])
+def test_the_timeline_that_the_user_looks_at_comes_back_after_a_render(tmp_path, wanted):
+    resolve, timeline = scene()
+    host, project = host_of(resolve), resolve.manager.current
+    watch = Watch(host)
+    clip = choose_clips(host, timeline, "playhead")[0][0]
+    other = project.new_timeline("Other")
+    made = driven(
+        host, make_plate(host, watch, clip, wanted=wanted, folder=tmp_path / "out", kind="tif")
+    )
+    assert len(made.frames) == 12
+    assert project.current is other
+    assert project.timelines == [timeline, other]
+
+
+def test_an_ungraded_plate_of_another_rate_is_refused(tmp_path):
+    resolve, timeline = scene()
+    timeline.tracks[0]["items"][0].clip.properties["FPS"] = "12"
+    with pytest.raises(Refused, match="CreateTimelineFromClips") as caught:
+        plate(resolve, tmp_path / "out", "ungraded")
+    assert "graded" in caught.value.hint
+    assert [t.name for t in resolve.manager.current.timelines] == ["Reel 1"]
+
+
 def test_frames_are_numbered_as_in_the_source(tmp_path):
     resolve, _ = scene()
     made = plate(resolve, tmp_path / "out", "graded")
