@@ -148,6 +148,8 @@ def run_job(server: Server, job: Any) -> int:
     for text in record.warnings:
         errors.print(f"warning: {text}", markup=False, soft_wrap=True)
     seconds = record.times_s["wall"]
+    if record.frames_kept:
+        say(f"{record.frames_kept} frames unchanged since an earlier run, kept")
     say(
         f"{record.frames_done} of {record.frames_asked} frames in {seconds:.1f} s "
         f"({record.frames_per_s:.2f} frames/s): {job.output}"

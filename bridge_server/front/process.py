@@ -565,13 +565,14 @@ def _checked_want(want: Mapping[str, Any]) -> Mapping[str, Any]:
     allowed: dict[str, tuple[object, ...]] = {
         "dtype": ("<f2", "<f4"),
         "confidence": (True, False),
+        "fresh": (True, False),
         "encoding": FILE_ENCODINGS,
     }
     for name, value in want.items():
         if value not in allowed.get(name, ()):
             raise BridgeError(
                 "bad_header",
-                f"expected want of dtype <f2 or <f4, confidence true or false, encoding of "
+                f"expected want of dtype <f2 or <f4, confidence, fresh true or false, encoding of "
                 f"{', '.join(FILE_ENCODINGS)}; got {clean(name)} = {clean(value)}",
             )
     return want

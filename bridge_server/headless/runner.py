@@ -12,7 +12,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +21,16 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from bridge_server.headless.plan_frames import (
+    FramePlan,
+    KeyChain,
+    first_needed,
+    last_needed,
+    plan_frames,
+)
 from bridge_server.headless.record import Record, file_sha256, record_path
 from bridge_server.media import Deliver, Output, Plate, PlateFrame, open_output, open_plate
+from bridge_server.media.content import frame_digest
 from bridge_server.media.sequences import is_pattern
 from bridge_server.picture import Spaces, join, luma_for_network, working_size
 from bridge_server.picture.delivery import join_settings, spaces_of
@@ -92,6 +100,7 @@ class Runner:
         self._stop = threading.Event()
         self._session: Session | None = None
         self._failure: BaseException | None = None
+        self._plan = FramePlan(set())
         self.record = Record(
             str(job.plate), str(job.output), job.effect, {**job.parameters, "frames": job.frames}
         )
@@ -135,30 +144,43 @@ class Runner:
         record.frames_asked = len(info.frames)
         record.notes.extend(info.notes)
         exemplars = [self._exemplar(index, path) for index, path in self._job.exemplars]
-        loading = time.perf_counter()
-        with self._open_session(exemplars) as session:
-            self._session = session
-            record.add_time("load", time.perf_counter() - loading)
+        session = self._open_session(exemplars)
+        try:
             self._note_session(session, plate)
             spaces = spaces_of(info, session.effective, config=self._job.ocio_config)
             output = open_output(self._job.output, info, self._job.deliver)
             record.notes.extend(output.notes)
+            settings = self._key_settings(output)
+            self._plan = plan_frames(
+                plate, output, settings, self._job.cuts, force=self._job.overwrite
+            )
+            self._chain = KeyChain(settings, self._job.cuts)
+            record.frames_kept = len(info.frames) - len(self._plan.needed)
+            if first_needed(info.frames, self._plan) < session.first_wanted:
+                session.close()  # its state is behind frames that must be made again
+                session = self._open_session(exemplars, fresh=True)
             try:
                 self._stream(session, plate, spaces, output)
             except BaseException:
                 self._finish(output)
                 raise
             self._finish(output)
+        finally:
+            session.close()
 
     def _stream(self, session: Session, plate: Plate, spaces: Spaces, output: Output) -> None:
         decoded: queue.Queue[ClipFrame | None] = queue.Queue(QUEUE_FRAMES)
         colored: queue.Queue[ColoredFrame | None] = queue.Queue(QUEUE_FRAMES)
         frames = list(plate.info.frames)
-        first = session.first_wanted
+        end = last_needed(frames, self._plan)
+        first = min(session.first_wanted, end)
 
         def read() -> None:
-            for frame in _from(plate, frames, first):
-                if not self._put(decoded, self._outgoing(frame, spaces)):
+            for position, frame in enumerate(plate):
+                if position >= end:
+                    break
+                self._note_key(frame)
+                if position >= first and not self._put(decoded, self._outgoing(frame, spaces)):
                     return
             self._put(decoded, None)
 
@@ -201,32 +223,42 @@ class Runner:
     def _deliver(self, result: ColoredFrame, settings: Any, output: Output, total: int) -> None:
         started = time.perf_counter()
         frame = self._held.pop(result.index)
+        if result.index not in self._plan.needed:
+            return  # it was run for the state only; its file is there
         buffer = result.buffers[0]
         chroma = np.frombuffer(buffer.data, buffer.dtype).reshape(buffer.shape)
         joined = join(frame, chroma.astype(np.float32), settings, output.target)
         middle = time.perf_counter()
         output.write(joined)
+        self._plan.done(result.index)
         self.record.add_time("join", middle - started)
         self.record.add_time("encode", time.perf_counter() - middle)
         self.record.frames_done += 1
-        self._on_progress(Progress(self.record.frames_done, total, result.index))
+        done = self.record.frames_done + self.record.frames_kept
+        self._on_progress(Progress(done, total, result.index))
 
     def _finish(self, output: Output) -> None:
         """Give finished frames their final names; drop an output that holds none."""
-        if self.record.frames_done:
+        if self.record.frames_done or self.record.frames_kept:
             self.record.files = [str(path) for path in output.finish()]
         else:
             output.abort()
 
-    def _open_session(self, exemplars: Sequence[ExemplarPicture]) -> Session:
-        return self._server.open(
+    def _open_session(
+        self, exemplars: Sequence[ExemplarPicture], *, fresh: bool = False
+    ) -> Session:
+        started = time.perf_counter()
+        self._session = self._server.open(
             self._job.effect,
             self._job.parameters,
             exemplars,
-            want={"dtype": "<f2"},
+            want={"dtype": "<f2", "fresh": fresh},
             priority=self._job.priority,
+            job=job_key(self._job),
             on_event=self._event,
         )
+        self.record.add_time("load", time.perf_counter() - started)
+        return self._session
 
     def _event(self, name: str, data: Mapping[str, Any]) -> None:
         if name not in ("loading", "cancelled"):
@@ -245,6 +277,27 @@ class Runner:
         told = {"path": str(path), "frame": index, "sha256": file_sha256(path)}
         self.record.exemplars.append(told)
         return picture
+
+    def _key_settings(self, output: Output) -> dict[str, Any]:
+        """Everything but the plate that can change a pixel of the result."""
+        deliver = self._job.deliver
+        return {
+            "effect": self._job.effect,
+            "effective": self.record.effective,
+            "made_by": self.record.made_by,
+            "exemplars": [[told["frame"], told["sha256"]] for told in self.record.exemplars],
+            "ocio": self._job.ocio_config,
+            "target": repr(output.target),
+            "deliver": [
+                deliver.compression,
+                deliver.chroma_layer,
+                sorted(deliver.metadata.items()),
+            ],
+        }
+
+    def _note_key(self, frame: PlateFrame) -> None:
+        if self._plan.index is not None and frame.index not in self._plan.keys:
+            self._plan.keys[frame.index] = self._chain.next(frame.index, frame_digest(frame))
 
     def _note_session(self, session: Session, plate: Plate) -> None:
         effective = dict(session.effective)
@@ -307,16 +360,17 @@ class Runner:
 
 
 def job_key(job: ColorizeJob) -> str:
-    """Names a job by its plate, output and exemplars, so that a later run finds its own state."""
-    told = [str(job.plate.absolute()), str(job.output.absolute()), job.effect, job.frames]
-    told += [f"{index}={file_sha256(path)}" for index, path in job.exemplars]
+    """Names a job, so that a later run finds the state that an earlier one left on the server.
+
+    Empty for a movie, which is made in one piece from its first frame on. The state of a sequence
+    belongs to its plate files as they are: a file that changed makes it another job.
+    """
+    if not is_pattern(job.output) and not job.output.is_dir():
+        return ""
+    plate = job.plate
+    files = sorted(plate.parent.glob("*")) if is_pattern(plate) else [plate]
+    if plate.is_dir():
+        files = sorted(plate.glob("*"))
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    told = [str(plate.absolute()), job.frames, sorted(job.cuts), job.ocio_config, stats]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
-
-
-def _from(plate: Plate, frames: Sequence[int], first: int) -> Iterator[PlateFrame]:
-    """All frames of the plate from position `first` on."""
-    if first == 0:
-        yield from plate
-        return
-    for index in frames[first:]:
-        yield plate.read(index)

@@ -186,7 +186,8 @@ class Compute:
             Instance(effect, loaded, parameters, memory_mode(plan)),
             told={} if plan is None else plan.effective,
         )
-        job.restored = self._store.load(key) if key else None
+        if key and not request.want.get("fresh"):
+            job.restored = self._store.load(key)
         if job.restored is not None:
             job.next_q = job.saved = job.restored[0]
         self._jobs[job.session] = job

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import random
 import signal
 import stat
 import subprocess
@@ -236,3 +238,85 @@ def test_effects_are_listed_as_text_and_json(here):
 def test_status_is_told_as_text_and_json(here):
     assert "worker" in fine(here.command("status"))
     assert json.loads(fine(here.command("status", "--json")))["state"] == "running"
+
+
+def sums(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.exr")}
+
+
+def test_a_second_run_makes_only_what_changed_and_says_so(here, sequence, exemplar, tmp_path):
+    out = tmp_path / "out" / "c.####.exr"
+    words = ["colorize", str(sequence), "-e", str(exemplar), "-o", str(out), "--effect", "lookup"]
+    fine(here.command(*words))
+    first = sums(out.parent)
+    times = {p.name: p.stat().st_mtime_ns for p in out.parent.glob("*.exr")}
+    assert "8 frames unchanged" in fine(here.command(*words))
+    assert times == {p.name: p.stat().st_mtime_ns for p in out.parent.glob("*.exr")}
+    (out.parent / "c.1004.exr").unlink()
+    (out.parent / "c.1006.exr").write_bytes(b"cut off")
+    told = fine(here.command(*words))
+    assert "6 frames unchanged" in told
+    assert "2 of 8 frames" in told
+    assert sums(out.parent) == first
+    fine(here.command(*words, "-p", "saturation=0.5"))
+    assert not set(sums(out.parent).values()) & set(first.values())
+
+
+def test_files_of_somebody_else_are_not_overwritten(here, sequence, exemplar, tmp_path):
+    out = tmp_path / "c.####.exr"
+    (tmp_path / "c.1003.exr").write_bytes(b"mine")
+    words = ["colorize", str(sequence), "-e", str(exemplar), "-o", str(out), "--effect", "lookup"]
+    failed(here.command(*words), "output_exists", 4)
+    assert (tmp_path / "c.1003.exr").read_bytes() == b"mine"
+    assert len(list(tmp_path.glob("*.exr"))) == 1
+    fine(here.command(*words, "--overwrite"))
+    assert len(list(tmp_path.glob("*.exr"))) == 8
+
+
+def test_a_job_killed_at_any_process_ends_in_the_bytes_of_an_unbroken_run(
+    own_server, sequence, exemplar, tmp_path
+):
+    """Worker, front and client are killed in turn, each at a point drawn from a fixed seed."""
+    folder = tmp_path / "plate"
+    folder.mkdir()
+    for k in range(96):
+        source = sequence.with_name(f"plate.{1001 + k % 8}.exr")
+        (folder / f"p.{1001 + k}.exr").hardlink_to(source)
+    server = own_server()
+    server.env["CHROMABRIDGE_SNAPSHOT_FRAMES"] = "5"
+    server.close()
+    server.start()
+    plate = str(folder / "p.####.exr")
+
+    def words(out: Path) -> list[str]:
+        command = [str(Path(sys.executable).with_name("chromabridge")), "colorize", plate]
+        command += ["-e", str(exemplar), "-o", str(out / "c.####.exr"), "--effect", "lookup"]
+        return [*command, "-p", "working_size=64", "--cuts", "1013"]
+
+    def run(out: Path) -> int:
+        return subprocess.run(words(out), env=server.env, capture_output=True).returncode
+
+    assert run(tmp_path / "whole") == 0
+    broken = tmp_path / "broken"
+    chance = random.Random(20261122)
+    client = subprocess.Popen(words(broken), env=server.env, stderr=subprocess.DEVNULL)
+
+    def after(frames: int) -> None:
+        deadline = time.monotonic() + 90
+        while len(sums(broken)) < frames and client.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    after(chance.randint(2, 6))
+    os.kill(server.worker_pid(), signal.SIGKILL)
+    after(chance.randint(8, 11))
+    server.process.kill()
+    server.process.wait()
+    server.start()
+    after(chance.randint(14, 18))
+    client.kill()
+    client.wait()
+    assert len(sums(broken)) < 96
+    assert run(broken) == 0
+    assert sums(broken) == sums(tmp_path / "whole")
+    assert not list(broken.glob(".*part*"))
