@@ -12,7 +12,7 @@ from typing import Any
 import av
 
 from bridge_server.media import timecode
-from bridge_server.media.frame import ColorTags, PlateFrame, PlateInfo
+from bridge_server.media.frame import ColorTags, PlateFrame, PlateInfo, RgbPicture
 from bridge_server.media.pixel_formats import coding_of, picture_of
 from bridge_server.media.sequences import parse_frames
 from host_plugins.wire.errors import BridgeError
@@ -55,7 +55,10 @@ def open_movie(path: Path, frames: str | Sequence[int] | None) -> Movie:
             int(context.color_range),
         )
         rate = stream.average_rate or stream.guessed_rate or Fraction(24)
-        rotation = _look(container, stream, path)
+        first = _look(container, stream, path)
+        rotation = int(first.rotation)
+        coding = coding_of(first.format.name, tags, first.height)
+        picture = picture_of(first, coding)
         total = stream.frames or _count(container, stream)
         wanted = parse_frames(frames) if frames is not None else range(total)
         _check(path, wanted, total)
@@ -72,13 +75,14 @@ def open_movie(path: Path, frames: str | Sequence[int] | None) -> Movie:
             height=context.height,
             width=context.width,
             frames=wanted,
-            coding=coding_of(context.pix_fmt or "none", tags, context.height),
+            coding=coding,
             rate=Fraction(rate),
             pixel_aspect=Fraction(aspect) or Fraction(1),
             tags=tags,
             timecode=timecode.advance(start, wanted[0], rate) if start else None,
             field_order=order,
             rotation=rotation,
+            channels=picture.names if isinstance(picture, RgbPicture) else (),
             audio=bool(container.streams.audio),
             codec=_codec_name(context),
             whole=frames is None,
@@ -122,15 +126,15 @@ def video_stream(container: Any, path: Path) -> Any:
     raise BridgeError("clip_unreadable", f"{path} holds no pictures.")
 
 
-def _look(container: Any, stream: Any, path: Path) -> int:
-    """Decode the first frame for what only frames tell: its rotation, and that it has no fields."""
+def _look(container: Any, stream: Any, path: Path) -> Any:
+    """The first frame, for what only frames tell: rotation, channels, that it has no fields."""
     frame = next(container.decode(stream), None)
     if frame is None:
         raise BridgeError("clip_unreadable", f"{path} holds no frame that decodes.", hint=_DAMAGE)
     if frame.interlaced_frame:
         raise _interlaced(path)
     container.seek(0)
-    return int(frame.rotation)
+    return frame
 
 
 def _count(container: Any, stream: Any) -> int:

@@ -55,7 +55,7 @@ def test_decoded_planes_are_the_codes_that_were_encoded(tmp_path, make_movie, pi
             np.testing.assert_array_equal(plane, codes)
 
 
-@pytest.mark.parametrize("pix_fmt", ["bgr0", "gbrp10le", "gbrp16le"])
+@pytest.mark.parametrize("pix_fmt", ["bgr0", "gbrp10le", "gbrp16le", "gbrap12le"])
 def test_rgb_movies_come_back_bit_for_bit(tmp_path, make_movie, pix_fmt):
     path, copied = tmp_path / "plate.mkv", tmp_path / "out.mkv"
     if pix_fmt == "bgr0":
@@ -75,6 +75,7 @@ def test_rgb_movies_come_back_bit_for_bit(tmp_path, make_movie, pix_fmt):
     for frame in frames:
         output.write(frame)
     output.finish()
+    assert ("A" in plate.info.channels) is pix_fmt.startswith("gbra")
     if pix_fmt == "bgr0":
         np.testing.assert_array_equal(frames[0].picture.pixels, pixels)
     for before, after in zip(frames, open_plate(copied), strict=True):
