@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ Done = Optional[Callable[[Task[Any]], None]]
 
 #: a host's job asks for a new server sooner than it waits for one that is gone
 RETRY_FOR_S = 4.0
+#: how long a server may take from its start to its first answer
+START_S = 20.0
 
 
 class Service:
@@ -110,19 +113,40 @@ class Service:
             if self._server is not None and self._answers(self._server):
                 return self._server
             self._server = None
-            other = self.settings.server
-            self._server = self._connect(
-                start=start and not other,
-                file=Path(other) if other else None,
-                name=self._name,
-                version=self._version,
-                retry_for_s=RETRY_FOR_S,
-            )
+            self._server = self._connected(start=start and not self.settings.server)
             with suppress(BridgeError):
                 effects = self._server.effects
                 self._tell("effects", " ".join(effects))
                 self._tell("default", effects[0] if effects else "")
             return self._server
+
+    def _connected(self, *, start: bool) -> Server:
+        """A new connection. A server that was just started may still be behind the connection file
+        of one that was killed: it is given time to write its own."""
+        other = self.settings.server
+
+        def attempt(start: bool) -> Server:
+            return self._connect(
+                start=start,
+                file=Path(other) if other else None,
+                name=self._name,
+                version=self._version,
+                retry_for_s=RETRY_FOR_S,
+            )
+
+        until = time.monotonic() + START_S
+        try:
+            return attempt(start)
+        except BridgeError as error:
+            if not start or error.code not in ("no_server", "timeout"):
+                raise
+        while True:
+            time.sleep(0.2)
+            try:
+                return attempt(start=False)
+            except BridgeError as error:
+                if error.code not in ("no_server", "timeout") or time.monotonic() > until:
+                    raise
 
     @staticmethod
     def _answers(server: Server) -> bool:

@@ -139,6 +139,21 @@ def test_a_host_that_died_goes_on_where_it_was(
     assert bridge.served - served == (12 if forgets else 8)
 
 
+def test_a_server_that_was_just_started_is_waited_for(bridge: FakeBridge, tmp_path: Path) -> None:
+    asked: list[bool] = []
+
+    def connect(*, start: bool, **_: object) -> object:
+        asked.append(start)
+        if len(asked) < 3:  # the connection file is still that of a server that was killed
+            raise BridgeError("no_server", "nobody listens there")
+        return bridge.connect()
+
+    settings = Settings(cache=str(tmp_path / "cache"))
+    service = Service(settings, name="t", version="1", connect=connect)  # type: ignore[arg-type]
+    assert service.panel("starter", start=True).result(5).effect == "starter"
+    assert asked == [True, False, False]  # one server is started, not three
+
+
 def test_a_servers_state_of_other_frames_is_never_built_upon(
     service: Service, bridge: FakeBridge, tmp_path: Path
 ) -> None:
