@@ -15,7 +15,9 @@ it reads memory without short-term attention and enters memory itself.
 
 Many exemplars: all are permanent, whatever frame they are pinned to, before and after that frame;
 beyond `max_exemplars` those nearest to the current frame are held, and others are encoded when
-they come near.
+they come near. For the official network's behavior with a second exemplar, begin with the first,
+and put the second right before the step of the frame that brings it; where memory is compressed
+after that, set `permanent_exemplars` to False as well.
 """
 
 from __future__ import annotations
