@@ -31,7 +31,7 @@ def serve(
 
     def work() -> int:
         from bridge_server import settings
-        from bridge_server.front.process import serve as run
+        from bridge_server.front.serve import serve as run
         from bridge_server.logs import set_up
 
         told = settings.load(

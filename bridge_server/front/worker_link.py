@@ -51,7 +51,7 @@ class WorkerLink:
     ) -> None:
         self.name = name
         self.up = False
-        self.running = 0
+        self._out: set[tuple[bytes, int]] = set()
         self.pong: m.Pong | None = None
         self.deaths = 0
         self._context = context
@@ -71,8 +71,25 @@ class WorkerLink:
         return self._process.pid if self._process else None
 
     @property
+    def running(self) -> int:
+        """How many frames it holds: one runs, others wait."""
+        return len(self._out)
+
+    @property
     def has_room(self) -> bool:
         return self.up and self.running < FRAMES_AHEAD
+
+    def give(self, session: bytes, q: int, parts: list[Bytes]) -> None:
+        """Hand over a frame."""
+        self._out.add((session, q))
+        self.forward(DATA, parts)
+
+    def took_back(self, session: bytes, q: int | None = None) -> None:
+        """A frame is done; without `q`, none of the session's frames is on its way any more."""
+        if q is None:
+            self._out = {key for key in self._out if key[0] != session}
+        else:
+            self._out.discard((session, q))
 
     def tend(self) -> bool:
         """Start, connect, watch; called often. Returns True when the worker has just died."""
@@ -190,7 +207,7 @@ class WorkerLink:
             sock.close(linger=0)
         self._sockets = {}
         self.up = False
-        self.running = 0
+        self._out.clear()
 
     def _forget_files(self) -> None:
         for path in (self._setup, self._answer):
