@@ -11,6 +11,7 @@ from host_plugins.resolve_host.color_space import ProjectColor
 from host_plugins.resolve_host.frames import Rate
 from host_plugins.resolve_host.host import ResolveHost
 from host_plugins.resolve_host.labels import BIN_NAME
+from host_plugins.resolve_host.properties import clip_property
 from host_plugins.resolve_host.restore import Restorer
 
 
@@ -101,7 +102,7 @@ def _our_bin(host: ResolveHost, pool: Any) -> Any:
 def _find(host: ResolveHost, folder: Any, files: ResultFiles) -> Optional[Any]:
     wanted = files.resolve_path.replace("\\", "/")
     for media in host.calls.get(folder, "GetClipList", default=[]):
-        path = str(host.calls.get(media, "GetClipProperty", "File Path", default=""))
+        path = clip_property(host.calls, media, "File Path")
         if path.replace("\\", "/") == wanted:
             return media
     return None
@@ -120,12 +121,12 @@ def _set_rate(host: ResolveHost, media: Any, rate: Rate) -> None:
         hint=f"Set the clip's frame rate to {rate.text} in Clip Attributes, then run again.",
     )
     if not _has_rate(host, media, rate):
-        told = host.calls.get(media, "GetClipProperty", "FPS")
+        told = clip_property(host.calls, media, "FPS")
         raise Refused("SetClipProperty", f"The result kept {told} fps instead of {rate.text}")
 
 
 def _has_rate(host: ResolveHost, media: Any, rate: Rate) -> bool:
-    told = host.calls.get(media, "GetClipProperty", "FPS", default="")
+    told = clip_property(host.calls, media, "FPS")
     return bool(told) and Rate.parse(told).same_as(rate)
 
 
@@ -138,6 +139,6 @@ def _set_color(host: ResolveHost, media: Any, color: ProjectColor, notes: list[s
     for name, value in wanted:
         calls = host.calls
         taken = calls.get(media, "SetClipProperty", name, value)
-        if not taken or calls.get(media, "GetClipProperty", name) != value:
-            told = calls.get(media, "GetClipProperty", name, default="nothing")
+        if not taken or clip_property(calls, media, name) != value:
+            told = clip_property(calls, media, name) or "nothing"
             notes.append(f"Set {name} of the result to {value} by hand: Resolve kept {told}")

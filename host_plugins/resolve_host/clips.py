@@ -10,6 +10,7 @@ from host_plugins.resolve_host.calls import Calls, HostChanged, filled
 from host_plugins.resolve_host.frames import Range
 from host_plugins.resolve_host.host import ResolveHost
 from host_plugins.resolve_host.labels import TRACK_NAME
+from host_plugins.resolve_host.properties import clip_property
 from host_plugins.wire.errors import BridgeError
 
 CLIP_COLORS = (
@@ -108,7 +109,7 @@ def read_clip(calls: Calls, item: Any, track: int) -> Optional[TimelineClip]:
         track=track,
         range=Range.of_item(calls.must(item, "GetStart"), calls.must(item, "GetEnd")),
         left=round(calls.get(item, "GetLeftOffset", default=0)),
-        path=str(calls.get(media, "GetClipProperty", "File Path", default="")),
+        path=clip_property(calls, media, "File Path"),
         color=str(calls.get(item, "GetClipColor", default="")),
         item=item,
         media=media,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from host_plugins.resolve_host.host import ResolveHost
+from host_plugins.resolve_host.properties import setting
 
 #: Resolve's output color spaces -> names of the server's OCIO config
 _NAMES = {"ACEScct": "ACEScct", "ACEScg": "ACEScg", "ACEScc": "ACEScc"}
@@ -53,10 +54,10 @@ class ProjectColor:
 
 
 def read_color(host: ResolveHost, project: Any) -> ProjectColor:
-    def setting(name: str) -> str:
-        return str(host.calls.get(project, "GetSetting", name, default="") or "")
+    def told(name: str) -> str:
+        return setting(host.calls, project, name)
 
     gamma = ""
-    if setting("separateColorSpaceAndGamma") == "1":
-        gamma = setting("colorSpaceOutputGamma")
-    return ProjectColor(setting("colorScienceMode"), setting("colorSpaceOutput"), gamma)
+    if told("separateColorSpaceAndGamma") == "1":
+        gamma = told("colorSpaceOutputGamma")
+    return ProjectColor(told("colorScienceMode"), told("colorSpaceOutput"), gamma)

@@ -37,6 +37,7 @@ from host_plugins.resolve_host.place import (
     place_on_track,
 )
 from host_plugins.resolve_host.plate import ClipPlate, make_plate
+from host_plugins.resolve_host.properties import clip_property
 from host_plugins.resolve_host.source_file import run_command
 from host_plugins.resolve_host.steps import Step, waiting
 from host_plugins.wire.errors import BridgeError
@@ -270,7 +271,7 @@ class _ClipRun:
             "clip": clip.uid,
             "key": key,
             "effect": self._effect,
-            "media": str(host.calls.get(media, "GetClipProperty", "File Path", default="")),
+            "media": clip_property(host.calls, media, "File Path"),
             "record": str(report or ""),
             "when": time.strftime("%Y-%m-%d %H:%M"),
         }

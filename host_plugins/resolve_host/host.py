@@ -11,6 +11,7 @@ from host_plugins.resolve_host.calls import Calls, HostChanged, Refused
 from host_plugins.resolve_host.connect import from_menu, from_outside
 from host_plugins.resolve_host.edition import Edition, read_edition
 from host_plugins.resolve_host.frames import Rate
+from host_plugins.resolve_host.properties import needed_setting, setting
 from host_plugins.wire.errors import BridgeError
 
 UNTITLED = "Untitled Project"
@@ -52,14 +53,14 @@ class ResolveHost:
 
     def rate(self, timeline: Any) -> Rate:
         """The timeline's frame rate, drop-frame or not."""
-        drop = self.calls.get(timeline, "GetSetting", "timelineDropFrameTimecode", default="0")
-        told = self.calls.must(timeline, "GetSetting", "timelineFrameRate")
-        return Rate.parse(told, drop=str(drop) == "1")
+        drop = setting(self.calls, timeline, "timelineDropFrameTimecode")
+        told = needed_setting(self.calls, timeline, "timelineFrameRate")
+        return Rate.parse(told, drop=drop == "1")
 
     def size(self, timeline: Any) -> tuple[int, int]:
         """Height and width of the timeline."""
         told = [
-            self.calls.must(timeline, "GetSetting", f"timelineResolution{side}")
+            needed_setting(self.calls, timeline, f"timelineResolution{side}")
             for side in ("Height", "Width")
         ]
         return int(float(told[0])), int(float(told[1]))

@@ -15,6 +15,7 @@ from host_plugins.resolve_host.end_frame import end_frames
 from host_plugins.resolve_host.host import ResolveHost, Watch
 from host_plugins.resolve_host.labels import TRACK_NAME
 from host_plugins.resolve_host.markers import read_record
+from host_plugins.resolve_host.properties import clip_property
 from host_plugins.resolve_host.restore import Restorer
 from host_plugins.wire.errors import BridgeError
 
@@ -259,5 +260,5 @@ def _is_result(host: ResolveHost, clip: TimelineClip, media: Any) -> bool:
     record = read_record(host.calls, clip.item)
     if media is None or record is None:
         return False
-    path = str(host.calls.get(media, "GetClipProperty", "File Path", default=""))
+    path = clip_property(host.calls, media, "File Path")
     return bool(path) and path == record.get("media")

@@ -14,6 +14,7 @@ from host_plugins.resolve_host.end_frame import end_frames
 from host_plugins.resolve_host.frames import Range
 from host_plugins.resolve_host.host import ResolveHost, Watch
 from host_plugins.resolve_host.labels import TEMPORARY
+from host_plugins.resolve_host.properties import clip_property
 from host_plugins.resolve_host.render import RenderOrder, render
 from host_plugins.resolve_host.restore import Restorer
 from host_plugins.resolve_host.source_file import read_source, why_not
@@ -150,7 +151,7 @@ def _named(host: ResolveHost, name: str) -> Any:
 
 def _same_size(host: ResolveHost, timeline: Any, clip: TimelineClip, notes: list[str]) -> None:
     """Give the bare timeline the media's own size, so that it is not scaled twice."""
-    told = str(host.calls.get(clip.media, "GetClipProperty", "Resolution", default=""))
+    told = clip_property(host.calls, clip.media, "Resolution")
     width, _, height = told.lower().partition("x")
     if not (width.isdigit() and height.isdigit()):
         return

@@ -17,6 +17,7 @@ from host_plugins.resolve_host.calls import Calls
 from host_plugins.resolve_host.clips import TimelineClip
 from host_plugins.resolve_host.frames import Rate
 from host_plugins.resolve_host.host import ResolveHost
+from host_plugins.resolve_host.properties import clip_property
 from host_plugins.resolve_host.steps import Step
 from host_plugins.wire.buffers import FILE_ENCODINGS
 from host_plugins.wire.errors import BridgeError
@@ -56,7 +57,7 @@ def why_not(host: ResolveHost, timeline: Any, clip: TimelineClip) -> tuple[str, 
         reasons.append(f"{suffix or 'such'} files are not read")
     elif not Path(clip.path).is_file():
         reasons.append("the file is not on this machine")
-    told = calls.get(clip.media, "GetClipProperty", "FPS", default="")
+    told = clip_property(calls, clip.media, "FPS")
     if told and not Rate.parse(told).same_as(host.rate(timeline)):
         reasons.append(f"its rate of {told} is not the timeline's")
     elif _retimed(calls, clip):

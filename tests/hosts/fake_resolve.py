@@ -227,6 +227,10 @@ class Project(Remote):
         return self.settings.get(name, "") if name else dict(self.settings)
 
     @api
+    def GetSettings(self) -> Any:
+        return dict(self.settings)
+
+    @api
     def SetSetting(self, name: str, value: str) -> bool:
         if name not in self.settings:
             return False

@@ -44,7 +44,7 @@ class Rules:
     render_fails: str = ""
     append_lies: bool = False  # append answers items that vanish at save
     import_gives: str = "clip"  # or "none" (a list of None), "empty"
-    media_start_zero: bool = True
+    keyed_properties: bool = True  # GetClipProperty(name), deprecated in 21.1
     missing: frozenset[str] = frozenset()  # methods this version lacks
     modal_methods: frozenset[str] = frozenset(
         {"CreateMagicMask", "AnalyzeDolbyVision", "Stabilize", "SmartReframe"}

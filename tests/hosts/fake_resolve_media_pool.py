@@ -123,6 +123,8 @@ class MediaPoolItem(Remote):
 
     @api
     def GetClipProperty(self, name: str = "") -> Any:
+        if name and not self.world.rules.keyed_properties:
+            return None
         return self.properties.get(name) if name else dict(self.properties)
 
     @api

@@ -411,6 +411,10 @@ class Timeline(Markers):
         return self.settings.get(name, "") if name else dict(self.settings)
 
     @api
+    def GetSettings(self) -> Any:
+        return dict(self.settings)
+
+    @api
     def SetSetting(self, name: str, value: str) -> bool:
         if name not in self.settings:
             return False
