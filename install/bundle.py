@@ -22,6 +22,7 @@ from install.report import Report
 
 SCHEMA = 1
 LIST = "bundle.json"
+_OWN = {LIST, LIST + ".part", "wheels", "weights"}
 TOOLS = ("hatchling>=1.25", "setuptools", "wheel", "editables")
 
 
@@ -42,15 +43,19 @@ def make(
     the hash of every file is written last: without it the folder is no bundle.
     Raises InstallError `offline`, `pip_failed`, `disk_full` or `not_writable`.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / LIST).exists():
+    foreign = {path.name for path in folder.iterdir()} - _OWN if folder.exists() else set()
+    if foreign:
         raise InstallError(
-            "not_writable", f"{folder} exists and is no bundle", hint="Name a new folder."
+            "not_writable",
+            f"{folder} holds other things ({', '.join(sorted(foreign)[:3])})",
+            hint="Name a new folder; one that broke off is taken up again.",
         )
     (folder / LIST).unlink(missing_ok=True)
     wheels = folder / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
     report.begin("wheels", "as many as an installation downloads")
-    wanted = [f"{root}[{','.join(extras)}]", *group_requirements(python, root, groups), *TOOLS]
+    project = f"{root}[{','.join(extras)}]" if extras else str(root)
+    wanted = [project, *group_requirements(python, root, groups), *TOOLS]
     command = [str(python), "-m", "pip", "wheel", "--wheel-dir", str(wheels), *wanted]
     code, tail = run_visibly(command, env=pip_environment(machine), cwd=root, out=report.stream)
     if code != 0:

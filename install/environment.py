@@ -73,7 +73,10 @@ def ensure(recipe: Recipe, machine: Machine, report: Report) -> Path:
         report.done("venv", f"{recipe.venv} with Python {sys.version.split()[0]}")
     else:
         report.skipped("venv", f"{recipe.venv.name} is there; completing it")
-    torch = choose(machine, python, asked=recipe.torch, index=recipe.torch_index)
+    if recipe.wheels is not None:
+        torch = TorchChoice("default", "as the bundle holds it")
+    else:
+        torch = choose(machine, python, asked=recipe.torch, index=recipe.torch_index)
     _check_disk(recipe.root, NEEDED_BYTES[torch.kind], report)
     extras, groups = _merged(stamp, recipe)
     _install(recipe, python, torch, extras, groups, report)

@@ -261,6 +261,26 @@ def test_a_bundle_for_another_machine_is_refused(tmp_path: Path) -> None:
         bundle.check(tmp_path)
 
 
+def test_a_bundle_that_broke_off_is_taken_up_and_other_folders_are_spared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = []
+
+    def run(command: list[str], **_: Any) -> tuple[int, str]:
+        ran.append(command)
+        return 0, ""
+
+    monkeypatch.setattr(bundle, "run_visibly", run)
+    folder = made_bundle(tmp_path / "bundle")
+    (folder / "bundle.json").unlink()
+    bundle.make(tmp_path, Path("python"), folder, Machine(), quiet(), extras=())
+    assert bundle.check(folder) == folder / "wheels"
+    assert str(tmp_path) in ran[0]
+    (folder / "thesis.txt").write_text("mine")
+    with pytest.raises(InstallError, match=r"holds other things \(thesis\.txt\)"):
+        bundle.make(tmp_path, Path("python"), folder, Machine(), quiet())
+
+
 def test_weights_of_a_bundle_come_in_whole_and_never_replace_others(
     tmp_path: Path, home: Path
 ) -> None:
