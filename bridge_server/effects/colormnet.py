@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bridge_server import weights
@@ -108,10 +109,14 @@ def _load(request: LoadRequest) -> Loaded:
         attention=plan.build_attention(),
         correlation=plan.build_correlation(),
     )
-    return Loaded(built, {"network": "ColorMNet", **found.made_by()}, plan.lines())
+    compiler = plan.build_compiler()
+    if compiler is not None:
+        compiler.install(built, plan.traits.compiled)
+    made_by = {"network": "ColorMNet", **found.made_by()}
+    return Loaded(built, made_by, plan.lines(), compiler)
 
 
-def _propagator(loaded: Loaded, values: Mapping[str, Value], memory_mode: str) -> Any:
+def _propagator(loaded: Loaded, values: Mapping[str, Value], memory: Any) -> Any:
     from models.colormnet.config import ColorMNetSettings, MemorySettings
     from models.colormnet.propagator import ColorMNetPropagator
 
@@ -119,12 +124,13 @@ def _propagator(loaded: Loaded, values: Mapping[str, Value], memory_mode: str) -
         names = [p.name for p in MEMORY_PARAMS if p.name != "memory_preset"]
         constants: dict[str, Any] = {name: values[name] for name in names}
         try:
-            memory = MemorySettings(**constants)
+            kept = MemorySettings(**constants)
         except ValueError as error:
             raise BridgeError("bad_param", str(error)) from None
     else:
-        memory = MemorySettings.preset(memory_mode)
-    settings = ColorMNetSettings(memory, bool(values["first_frame_is_exemplar"]))
+        kept = MemorySettings.preset(memory.mode.name)
+    kept = replace(kept, workspace_bytes=memory.workspace_bytes)
+    settings = ColorMNetSettings(kept, bool(values["first_frame_is_exemplar"]))
     return ColorMNetPropagator(loaded.networks, settings)
 
 

@@ -53,6 +53,7 @@ OWN_PARAMS = (
 
 
 def _load(request: LoadRequest) -> Loaded:
+    from models.deep_exemplar.candidates import choose_convolution, choose_matcher
     from models.deep_exemplar.networks import Precision, load_networks, stages
 
     found = weights.find("deep_exemplar", request.home, verify=True)
@@ -66,20 +67,31 @@ def _load(request: LoadRequest) -> Loaded:
     precision: Precision = "exact" if plan.build_precision().name == "fp32" else "balanced"
     if request.values.get("fast_features") and precision == "balanced":
         precision = "fast"
-    built = stages(networks, precision=precision)
-    notes = (*plan.lines(), f"networks: {precision}")
-    return Loaded(built, {"network": "Deep Exemplar", **found.made_by()}, notes)
+    compiler = plan.build_compiler()
+    matcher = choose_matcher(plan.facts, precision)
+    convolution = choose_convolution(plan.facts, precision, compiled=compiler is not None)
+    built = stages(
+        networks,
+        precision=precision,
+        rearranged=convolution.candidate.build(plan.facts),
+        compiler=compiler,
+        matcher=matcher.candidate.build(plan.facts),
+    )
+    notes = (*plan.lines(), f"networks: {precision}", str(matcher), str(convolution))
+    made_by = {"network": "Deep Exemplar", **found.made_by()}
+    return Loaded(built, made_by, notes, compiler)
 
 
-def _propagator(loaded: Loaded, values: Mapping[str, Value], memory_mode: str) -> Any:
+def _propagator(loaded: Loaded, values: Mapping[str, Value], memory: Any) -> Any:
     from models.deep_exemplar.config import DeepExemplarSettings
     from models.deep_exemplar.propagator import DeepExemplarPropagator
 
     settings = DeepExemplarSettings(
         propagate=bool(values["propagate"]),
         first_frame_is_exemplar=bool(values["first_frame_is_exemplar"]),
-        use_half_resolution=bool(values["use_half_resolution"]),
+        use_half_resolution=memory.half_resolution,
         smooth=bool(values["smooth"]),
+        match_workspace_bytes=memory.workspace_bytes,
     )
     return DeepExemplarPropagator(loaded.networks, settings)
 
@@ -93,7 +105,7 @@ EFFECT = Effect(
     params=(
         *params.common(768),
         *OWN_PARAMS,
-        performance.precision(("fp32", "bf16")),
+        performance.precision(("fp32", "bf16"), "fp32"),
         performance.USE_TORCH_COMPILE,
         performance.USE_SAGE_ATTENTION,
         performance.REQUIRE,

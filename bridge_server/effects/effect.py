@@ -28,11 +28,13 @@ class Loaded:
 
     networks: whatever the effect's `propagator` takes. made_by: name, weights, their SHA-256,
     license and attribution, for every record. notes: accelerator choices, one line each.
+    compiler: the accel.compiling.Compiler that wraps parts of them, None when they run eagerly.
     """
 
     networks: Any
     made_by: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    compiler: Any = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Effect:
 
     unavailable: returns the error that opening would give (weights missing, license not accepted),
     or None. load: builds the networks. propagator: one session's propagator from the networks, the
-    effective parameters, and the memory mode that the plan chose.
+    effective parameters, and the accel.memory.MemoryPlan for its size (None without a network).
     """
 
     id: str
@@ -60,7 +62,7 @@ class Effect:
     params: tuple[Param, ...]
     groups: tuple[Group, ...]
     load: Callable[[LoadRequest], Loaded]
-    propagator: Callable[[Loaded, Mapping[str, Value], str], Any]
+    propagator: Callable[[Loaded, Mapping[str, Value], Any], Any]
     unavailable: Callable[[], BridgeError | None] = _available
     notice: str = ""
     hidden: bool = False

@@ -14,7 +14,7 @@ def _load(request: LoadRequest) -> Loaded:
     return Loaded(None, {"network": "lookup", "weights": "none", "license": "Apache-2.0"})
 
 
-def _propagator(loaded: Loaded, values: Mapping[str, Value], memory_mode: str) -> Any:
+def _propagator(loaded: Loaded, values: Mapping[str, Value], memory: Any) -> Any:
     from models.lookup import LookupPropagator
 
     return LookupPropagator()

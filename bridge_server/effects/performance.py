@@ -47,7 +47,7 @@ REQUIRE = Param(
 )
 
 
-def precision(formats: tuple[str, ...]) -> Param:
+def precision(formats: tuple[str, ...], default: str = "auto") -> Param:
     """The number format of the heavy layers, out of those the network runs in."""
     return Param(
         "precision",
@@ -55,7 +55,7 @@ def precision(formats: tuple[str, ...]) -> Param:
         "Precision",
         "Number format of the heavy layers; auto takes what is fast and safe on the device. "
         "Similarities, softmax and color stay float32.",
-        "auto",
+        default,
         choices=("auto", *formats),
         group="performance",
     )

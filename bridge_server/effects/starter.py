@@ -54,7 +54,7 @@ def _load(request: LoadRequest) -> Loaded:
     return Loaded(built, made_by, plan.lines())
 
 
-def _propagator(loaded: Loaded, values: Mapping[str, Value], memory_mode: str) -> Any:
+def _propagator(loaded: Loaded, values: Mapping[str, Value], memory: Any) -> Any:
     from models.starter.propagator import StarterPropagator, StarterSettings
 
     settings = StarterSettings(temporal_blend=float(values["temporal_blend"]))

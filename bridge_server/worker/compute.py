@@ -10,7 +10,7 @@ import logging
 import queue
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from bridge_server.worker.files import FilePlate, decode_exemplar, decode_plate,
 from bridge_server.worker.instance import Instance, Rendered, Still
 from bridge_server.worker.outbox import Outbox
 from bridge_server.worker.planes import from_tensor, to_tensor
-from bridge_server.worker.planning import Planner, memory_mode
+from bridge_server.worker.planning import Planner
 from bridge_server.worker.snapshots import Cadence, SnapshotStore, fingerprint
 from host_plugins.link import CTL, DATA
 from host_plugins.wire import messages as m
@@ -183,7 +183,7 @@ class Compute:
             request.epoch,
             key,
             cadence,
-            Instance(effect, loaded, parameters, memory_mode(plan)),
+            Instance(effect, loaded, parameters, plan, tell=self._teller(request.session)),
             told={} if plan is None else plan.effective,
         )
         if key and not request.want.get("fresh"):
@@ -218,6 +218,12 @@ class Compute:
         while len(self._loaded) > MOST_LOADED:
             self._loaded.popitem(last=False)
         return self._loaded[key]
+
+    def _teller(self, session: bytes) -> Callable[[str, Mapping[str, Any]], None]:
+        def tell(name: str, data: Mapping[str, Any]) -> None:
+            self._outbox.put(CTL, m.Event(name, data, session))
+
+        return tell
 
     def _exemplar(self, message: m.Exemplar) -> None:
         job = self._jobs.get(message.session)
@@ -274,6 +280,7 @@ class Compute:
             want_confidence=bool(job.want.get("confidence")),
         )
         job.next_q = frame.q + 1
+        degraded, job.instance.degraded = job.instance.degraded, ()
         self._snapshot(job)
         encoding = time.perf_counter()
         buffers = () if frame.silent else _answer(job, rendered, source, buffer)
@@ -291,7 +298,7 @@ class Compute:
             frame.index,
             buffers,
             times,
-            (),
+            degraded,
             job.saved,
         )
         self._outbox.put(DATA, result)

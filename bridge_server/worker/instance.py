@@ -7,12 +7,14 @@ pipeline makes the network's luma from the plate's and brings the chroma back to
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from accel.plan import Plan
 from bridge_server.effects.descriptor import Value
 from bridge_server.effects.effect import Effect, Loaded
 from bridge_server.picture import fit_exemplar, upscale_chroma, working_luma, working_size
@@ -53,10 +55,19 @@ class Instance:
         effect: Effect,
         loaded: Loaded,
         parameters: Mapping[str, Value],
-        memory_mode: str = "balanced",
+        plan: Plan | None = None,
+        *,
+        tell: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
     ) -> None:
+        """plan: None for an effect without a network. tell: hears of compilation as it goes on."""
+        self._effect = effect
+        self._loaded = loaded
         self._parameters = parameters
-        self._propagator: Propagator = effect.propagator(loaded, parameters, memory_mode)
+        self._plan = plan
+        self._tell = tell
+        self._propagator: Propagator | None = None
+        #: what the session runs with less than was asked, for its first result
+        self.degraded: tuple[str, ...] = ()
         self._stills: list[Still] = []
         self._working: tuple[int, int] | None = None
         self._full: tuple[int, int] | None = None
@@ -78,16 +89,17 @@ class Instance:
         started = time.perf_counter()
         size = int(luma.shape[0]), int(luma.shape[1])
         if self._full is None:
-            self._begin(size)
+            self._set_size(size)
         elif size != self._full:
             raise ValueError(f"expected frames of {self._full}, got {size}")
         assert self._working is not None
         full = luma[None, None]
         small_luma, small_gray = working_luma(full, *self._working)
+        propagator = self._propagator or self._begin(small_luma, index)
         if cut:
-            self._propagator.reset()
+            propagator.reset()
         prepared = time.perf_counter()
-        step = self._propagator.step(small_luma, index=index, want_confidence=want_confidence)
+        step = propagator.step(small_luma, index=index, want_confidence=want_confidence)
         stepped = time.perf_counter()
         chroma = upscale_chroma(
             step.chroma.float(),
@@ -107,7 +119,7 @@ class Instance:
 
     def put_exemplar(self, still: Still) -> None:
         """Add or replace an exemplar from the next frame on."""
-        if self._working is None:
+        if self._propagator is None:
             self._stills = [s for s in self._stills if s.index is None or s.index != still.index]
             self._stills.append(still)
         else:
@@ -115,6 +127,8 @@ class Instance:
 
     def save_state(self) -> State:
         """The propagator's state, with the size of the frames it belongs to."""
+        if self._propagator is None:
+            raise ValueError("expected a frame before the state is saved, got none")
         state = self._propagator.save_state()
         return State(state.tensors, {"full": list(self._full or ()), "inner": dict(state.values)})
 
@@ -125,20 +139,51 @@ class Instance:
 
     @property
     def nbytes(self) -> int:
-        return self._propagator.nbytes
+        return 0 if self._propagator is None else self._propagator.nbytes
 
-    def _begin(self, full: tuple[int, int]) -> None:
+    def _set_size(self, full: tuple[int, int]) -> None:
+        if self._restored is not None and self._restored.values["full"] != list(full):
+            raise ValueError(f"expected frames of {self._restored.values['full']}, got {full}")
         self._full = full
         self._working = working_size(*full, int(self._parameters["working_size"]))
+
+    def _begin(self, luma: Tensor, index: int) -> Propagator:
+        """The session's propagator, with its exemplars or the restored state in it."""
+        memory = None
+        if self._plan is not None and self._working is not None:
+            memory = self._plan.memory_for(*self._working, exemplars=len(self._stills))
+            self.degraded += tuple(f"{step.name}: {step.reason}" for step in memory.steps)
+        exemplars = [self._fit(still) for still in self._stills]
+        if self._loaded.compiler is not None:
+            self._warm_up(memory, exemplars, luma, index)
+        propagator: Propagator = self._make(memory)
         state, self._restored = self._restored, None
         if state is None:
-            self._propagator.begin([self._fit(still) for still in self._stills])
-            return
-        if state.values["full"] != list(full):
-            raise ValueError(f"expected frames of {state.values['full']}, got {full}")
-        inner = state.values["inner"]
-        assert isinstance(inner, dict)
-        self._propagator.load_state(State(state.tensors, inner))
+            propagator.begin(exemplars)
+        else:
+            inner = state.values["inner"]
+            assert isinstance(inner, dict)
+            propagator.load_state(State(state.tensors, inner))
+        self._propagator = propagator
+        return propagator
+
+    def _make(self, memory: Any) -> Propagator:
+        made: Propagator = self._effect.propagator(self._loaded, self._parameters, memory)
+        return made
+
+    def _warm_up(self, memory: Any, exemplars: list[Exemplar], luma: Tensor, index: int) -> None:
+        """Compile at the session's own shapes, on a propagator that is thrown away."""
+        self._tell("compiling", {"effect": self._effect.id})
+        spare = self._make(memory)
+        with self._loaded.compiler.warming(self._compiled):
+            spare.begin(exemplars)
+            spare.step(luma, index=index)
+            spare.step(luma, index=index + 1)
+
+    def _compiled(self, outcome: Any) -> None:
+        self._tell("compiled", {"code": outcome.code, "what": str(outcome)[:200]})
+        if outcome.code != "compiled":
+            self.degraded += (f"{outcome.code}: {outcome}"[:500],)
 
     def _fit(self, still: Still) -> Exemplar:
         assert self._working is not None

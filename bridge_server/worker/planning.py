@@ -49,10 +49,3 @@ class Planner:
             raise BridgeError("accelerator_required", str(error)) from None
         except ValueError as error:
             raise BridgeError("bad_param", str(error)) from None
-
-
-def memory_mode(plan: Plan | None) -> str:
-    """The memory mode that the plan comes to, by name."""
-    if plan is None or plan.asked.memory_mode == "auto":
-        return "balanced" if plan is None else plan.tier.mode.name
-    return plan.asked.memory_mode
