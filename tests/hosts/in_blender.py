@@ -30,7 +30,9 @@ def main(asked: dict) -> dict:  # type: ignore[type-arg]
         strip.frame_final_start = asked["first"]
         strip.frame_final_end = asked["last"] + 1
     editor.active_strip = strip
-    other = strips.new_effect("title", "COLOR", 3, frame_start=1, frame_end=asked["start"] + 999)
+    long = asked["start"] + 999
+    until = {"length": long} if bpy.app.version >= (5, 0) else {"frame_end": long}
+    other = strips.new_effect("title", "COLOR", 3, frame_start=1, **until)
     other.mute = True
     before = look(strip)
     seen = {"values": sorted(a for a in scene.chromabridge_values.__annotations__)}
