@@ -6,7 +6,16 @@ import os
 
 import typer
 
-from bridge_server.cli import colorize, doctor, kernels, license, resolve, server, weights
+from bridge_server.cli import (
+    colorize,
+    doctor,
+    kernels,
+    license,
+    measure,
+    resolve,
+    server,
+    weights,
+)
 
 app = typer.Typer(
     name="chromabridge",
@@ -21,6 +30,8 @@ app.command()(server.stop)
 app.command()(server.effects)
 app.command()(colorize.colorize)
 app.command()(colorize.still)
+app.command()(measure.compare)
+app.command()(measure.bench)
 app.command()(doctor.doctor)
 app.add_typer(weights.app, name="weights")
 app.add_typer(kernels.app, name="kernels")

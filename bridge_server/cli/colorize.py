@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Optional
@@ -26,6 +27,7 @@ Params = Annotated[
     Optional[list[str]],
     typer.Option("--param", "-p", help="NAME=VALUE, a parameter of the effect. Repeatable."),
 ]
+Report = Annotated[bool, typer.Option("--report", help="Print the performance report.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 
 
@@ -42,8 +44,10 @@ def colorize(
     compression: Annotated[str, typer.Option(help="Of image files; default as the plate.")] = "",
     chroma_layer: Annotated[bool, typer.Option(help="Add the color alone as EXR layer.")] = False,
     audio: Annotated[bool, typer.Option(help="Carry the audio over.")] = True,
+    rate: Annotated[Optional[str], typer.Option(help="25 or 24000/1001, for images.")] = None,
     ocio: Annotated[str, typer.Option(help="OCIO config file or built-in name.")] = "",
     overwrite: Overwrite = False,
+    report: Report = False,
 ) -> None:
     """Color a clip from one or more color stills."""
 
@@ -67,11 +71,12 @@ def colorize(
                     compression=compression,
                     chroma_layer=chroma_layer,
                     audio=audio,
+                    rate=parse_rate(rate),
                 ),
                 overwrite=overwrite,
                 ocio_config=ocio,
             )
-            return run_job(server, job)
+            return run_job(server, job, report=report)
 
     run_guarded(work)
 
@@ -83,6 +88,7 @@ def still(
     effect: EffectName = None,
     param: Params = None,
     overwrite: Overwrite = False,
+    report: Report = False,
 ) -> None:
     """Color one picture."""
 
@@ -100,12 +106,12 @@ def still(
                 overwrite=overwrite,
                 priority="interactive",
             )
-            return run_job(server, job)
+            return run_job(server, job, report=report)
 
     run_guarded(work)
 
 
-def run_job(server: Server, job: Any) -> int:
+def run_job(server: Server, job: Any, *, report: bool = False) -> int:
     """Run a job with a progress bar; Ctrl-C keeps what is finished."""
     from bridge_server.headless.runner import Progress as Done
     from bridge_server.headless.runner import Runner
@@ -154,6 +160,8 @@ def run_job(server: Server, job: Any) -> int:
         f"{record.frames_done} of {record.frames_asked} frames in {seconds:.1f} s "
         f"({record.frames_per_s:.2f} frames/s): {job.output}"
     )
+    for line in record.lines() if report else ():
+        say(line)
     return EXIT_CANCELLED if record.status == "cancelled" else EXIT_OK
 
 
@@ -178,6 +186,19 @@ def parse_cuts(text: str | None) -> frozenset[int]:
         return frozenset(int(number) for number in (text or "").split(",") if number.strip())
     except ValueError:
         raise BridgeError("bad_param", f"--cuts: expected 48,130, got {text!r}") from None
+
+
+def parse_rate(text: str | None) -> Fraction | None:
+    """A frame rate, exact. Raises BridgeError `bad_param`."""
+    if text is None:
+        return None
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise BridgeError("bad_param", f"--rate: expected 25 or 24000/1001, got {text!r}")
+    return rate
 
 
 def parse_params(server: Server, effect: str, given: list[str]) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _load(request: LoadRequest) -> Loaded:
         attention=plan.build_attention(),
         correlation=plan.build_correlation(),
     )
-    compiler = plan.build_compiler()
+    compiler = request.compiler
     if compiler is not None:
         compiler.install(built, plan.traits.compiled)
     made_by = {"network": "ColorMNet", **found.made_by()}

@@ -67,7 +67,7 @@ def _load(request: LoadRequest) -> Loaded:
     precision: Precision = "exact" if plan.build_precision().name == "fp32" else "balanced"
     if request.values.get("fast_features") and precision == "balanced":
         precision = "fast"
-    compiler = plan.build_compiler()
+    compiler = request.compiler
     matcher = choose_matcher(plan.facts, precision)
     convolution = choose_convolution(plan.facts, precision, compiled=compiler is not None)
     built = stages(

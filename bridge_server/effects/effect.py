@@ -39,11 +39,17 @@ class Loaded:
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """What a worker hands to `load`: its plan, where this user's weights lie, the parameters."""
+    """What a worker hands to `load`.
+
+    plan: an accel.plan.Plan, None for an effect without a network. home: where this user's weights
+    lie. values: the effective parameters. compiler: an accel.compiling.Compiler made from the plan,
+    None to run eagerly.
+    """
 
     plan: Any
     home: Path
     values: Mapping[str, Value]
+    compiler: Any = None
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,31 @@ class Record:
         if text not in self.warnings:
             self.warnings.append(text)
 
+    def lines(self) -> list[str]:
+        """The performance report as text: what ran, how long it took, and where the time went."""
+        height, width = self.full_size
+        small_height, small_width = self.working_size
+        wall = self.times_s.get("wall", 0.0)
+        each = wall / self.frames_done if self.frames_done else 0.0
+        stages = ", ".join(f"{name} {value:.2f}" for name, value in self.times_s.items())
+        switches = ("use_torch_compile", "use_sage_attention", "precision", "memory_mode")
+        lines = [
+            f"date: {self.started_at}",
+            f"effect: {self.effect}; made by: {self.made_by.get('network', '?')}, weights "
+            f"{self.made_by.get('weights', '?')} ({self.made_by.get('license', '?')})",
+            f"frames: {self.frames_done} made, {self.frames_kept} kept, of {self.frames_asked}",
+            f"resolution: {width}x{height}, working size {small_width}x{small_height}",
+            f"total: {wall:.2f} s, {self.frames_per_s:.2f} frames/s, {each:.3f} s a frame",
+            f"seconds by stage (they overlap): {stages}",
+        ]
+        for name in switches:
+            if name in self.effective:
+                asked = self.asked.get(name, "default")
+                lines.append(f"{name}: asked {asked}, effective {self.effective[name]}")
+        lines += [f"note: {note}" for note in self.notes]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        return lines
+
     def save(self, path: Path) -> None:
         """Write through a temporary name."""
         told = {
@@ -64,6 +89,7 @@ class Record:
             "python": platform.python_version(),
             "system": platform.platform(),
             **asdict(self),
+            "report": self.lines(),
             "times_s": {stage: round(value, 3) for stage, value in self.times_s.items()},
         }
         temporary = path.with_name(f".{path.name}.part")

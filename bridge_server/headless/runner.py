@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,7 +148,7 @@ class Runner:
         try:
             self._note_session(session, plate)
             spaces = spaces_of(info, session.effective, config=self._job.ocio_config)
-            output = open_output(self._job.output, info, self._job.deliver)
+            output = open_output(self._job.output, info, self._deliver())
             record.notes.extend(output.notes)
             settings = self._key_settings(output)
             self._plan = plan_frames(
@@ -189,7 +189,7 @@ class Runner:
                 spaces, session.effective, chroma_layer=self._job.deliver.chroma_layer
             )
             while (result := self._get(colored)) is not None:
-                self._deliver(result, settings, output, len(frames))
+                self._write(result, settings, output, len(frames))
 
         def again(k: int) -> ClipFrame:
             return self._outgoing(plate.read(frames[first + k]), spaces)
@@ -220,14 +220,14 @@ class Runner:
         self.record.add_time("decode", time.perf_counter() - started)
         return ClipFrame(frame.index, (plane("y", luma),), cut=frame.index in self._job.cuts)
 
-    def _deliver(self, result: ColoredFrame, settings: Any, output: Output, total: int) -> None:
+    def _write(self, result: ColoredFrame, settings: Any, output: Output, total: int) -> None:
         started = time.perf_counter()
         frame = self._held.pop(result.index)
         if result.index not in self._plan.needed:
             return  # it was run for the state only; its file is there
         buffer = result.buffers[0]
         chroma = np.frombuffer(buffer.data, buffer.dtype).reshape(buffer.shape)
-        joined = join(frame, chroma.astype(np.float32), settings, output.target)
+        joined = join(frame, chroma, settings, output.target)
         middle = time.perf_counter()
         output.write(joined)
         self._plan.done(result.index)
@@ -277,6 +277,11 @@ class Runner:
         told = {"path": str(path), "frame": index, "sha256": file_sha256(path)}
         self.record.exemplars.append(told)
         return picture
+
+    def _deliver(self) -> Deliver:
+        """What the user asked of the files, with what made the colors in their headers."""
+        told = {f"chromabridge:{name}": str(value) for name, value in self.record.made_by.items()}
+        return replace(self._job.deliver, metadata={**told, **self._job.deliver.metadata})
 
     def _key_settings(self, output: Output) -> dict[str, Any]:
         """Everything but the plate that can change a pixel of the result."""

@@ -210,7 +210,9 @@ class Compute:
             if error is not None:
                 raise error
             started = time.perf_counter()
-            self._loaded[key] = effect.load(LoadRequest(plan, self._home, parameters))
+            compiler = plan.build_compiler() if plan is not None else None
+            wanted = LoadRequest(plan, self._home, parameters, compiler)
+            self._loaded[key] = effect.load(wanted)
             log.info("loaded %s in %.1f s", effect.id, time.perf_counter() - started)
             for line in self._loaded[key].notes:
                 log.info("%s: %s", effect.id, line)
