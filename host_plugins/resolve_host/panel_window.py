@@ -79,9 +79,14 @@ class PanelWindow:
         finally:
             timer.Stop()
             self._stop_work()
-            self._window.Hide()
+            self._put_away()
 
     # --- the window ---
+
+    def _put_away(self) -> None:
+        """Hide the window under another name, so that nobody finds it by its own any more."""
+        self._window.Hide()
+        self._window.ID = f"{WINDOW}.closed.{id(self._window)}"
 
     def _ask_server(self) -> None:
         """The effects and the panel of one; as remembered where no server can be had."""
@@ -145,7 +150,7 @@ class PanelWindow:
                 self._on(f"{element}_browse", "Clicked", self._browsing(element))
 
     def _on(self, element: str, event: str, action: Callable[[Any], None]) -> None:
-        setattr(getattr(self._window.On, element), event, action)
+        setattr(self._window.On[element], event, action)
 
     def _safely(self, action: Callable[[], None]) -> Callable[[Any], None]:
         """An event handler whose errors become the status line."""
@@ -205,7 +210,7 @@ class PanelWindow:
         if self._work is not None or (self._panel is not None and name == self._panel.effect):
             return
         self._panel = self._service.panel(name).result()
-        self._window.Hide()
+        self._put_away()
         self._build()
         self._window.Show()
 
@@ -311,7 +316,7 @@ class PanelWindow:
         except StopIteration as end:
             self._finish()
             self._end(end.value)
-        except BridgeError as problem:
+        except Exception as problem:  # Resolve shows no traceback; the window must live on
             self._finish()
             self._say(str(explain(problem)))
 

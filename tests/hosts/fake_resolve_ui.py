@@ -70,7 +70,7 @@ class Handlers:
 
 class Window:
     def __init__(self, properties: dict[str, Any], children: list[Element]) -> None:
-        self.properties = properties
+        self.ID = properties["ID"]
         self.On = Handlers()
         self.shown = False
         self.elements = [e for child in children for e in child.all()]
@@ -109,7 +109,8 @@ class Manager:
         self.windows: list[Window] = []
 
     def FindWindow(self, name: str) -> Window | None:
-        return next((w for w in self.windows if w.properties["ID"] == name and w.shown), None)
+        """Hidden windows, whose script has ended, are found too."""
+        return next((w for w in self.windows if name == w.ID), None)
 
     def Icon(self, properties: dict[str, Any]) -> dict[str, Any]:
         return properties

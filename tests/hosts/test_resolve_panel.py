@@ -34,7 +34,7 @@ class User:
     def __call__(self, dispatcher):
         self.window = dispatcher.window
         if not self.steps:
-            self.window.fire(self.window.properties["ID"], "Close")
+            self.window.fire(self.window.ID, "Close")
         elif self.steps[0](self.window, self.window.GetItems()) is not False:
             self.steps.pop(0)
 
@@ -147,6 +147,19 @@ def test_another_effect_brings_its_own_widgets(tmp_path):
     assert not any(window.shown for window in opened.fusion.manager.windows)
 
 
+def test_the_menu_opens_a_living_window_each_time_and_only_one_at_a_time(tmp_path):
+    def again(window, items):
+        assert opened.run() is True  # the menu, while the window is open: it is shown again
+        assert len(opened.fusion.manager.windows) == 1
+
+    opened = Opened(tmp_path, again)
+    opened.run()
+    assert opened.run() is True
+    first, second = opened.fusion.manager.windows
+    assert first.ID != second.ID
+    assert not first.shown
+
+
 def test_a_file_is_pinned_to_the_frame_at_the_playhead(tmp_path):
     path = str(exemplar(tmp_path))
     opened = Opened(tmp_path, click("pin"), idle, files=[path])
@@ -247,6 +260,24 @@ def test_errors_become_the_status_line(tmp_path):
     opened.run()
     assert "exemplar" in seen[0]
     assert "graded twice" in seen[1]
+
+
+def test_a_fault_of_our_own_is_told_and_the_window_lives_on(tmp_path):
+    seen = []
+
+    def look(window, items):
+        if idle(window, items):
+            seen.append(items["status"].Text)
+            return True
+        return False
+
+    opened = Opened(tmp_path, click("colorize"), look, click("colorize"), look)
+    opened.pin(tmp_path)
+    opened.service.start = None
+    opened.run()
+    assert len(seen) == 2
+    assert "fault of its own" in seen[1]
+    assert opened.resolve.page == "edit"
 
 
 def test_the_window_keeps_its_settings_as_the_preset_of_the_menu(tmp_path):
