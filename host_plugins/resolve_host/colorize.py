@@ -198,7 +198,12 @@ class _ClipRun:
 
     def _values(self, plate: ClipPlate) -> dict[str, Any]:
         """What the user asked, and the color space that Resolve rendered into."""
-        values = dict(self._run.options.values)
+        values: dict[str, Any] = {}
+        for name, value in self._run.options.values.items():
+            if self._panel.control(name) is None:
+                self.notes.append(f"Left out {name}: the effect {self._effect} has no such setting")
+            else:
+                values[name] = value
         rendered = plate.made != "file"
         if rendered and self._panel.control("input_space") is not None:
             values.setdefault("input_space", self._color.server_space(plate.suffix))

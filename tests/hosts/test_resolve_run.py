@@ -180,6 +180,15 @@ def test_the_plates_color_space_is_told_to_the_server(tmp_path):
     assert service.jobs[2].plates[0].path.suffix == ".exr"
 
 
+def test_a_preset_of_another_effect_never_makes_a_run_fail(tmp_path):
+    resolve, _ = scene()
+    host, service = host_of(resolve), FakeService(tmp_path)
+    made = run(host, service, tmp_path, clips="playhead", values={"volume": 11, "size": 300})
+    assert whats(made) == ["placed"]
+    assert "volume" in made.outcomes[0].notes[0]
+    assert service.jobs[0].spec.values == {"size": 300, "input_space": ""}
+
+
 def test_an_ungraded_plate_brings_the_clips_look_along(tmp_path):
     resolve, timeline = scene()
     timeline.tracks[0]["items"][0].properties["ZoomX"] = 1.5
