@@ -22,7 +22,6 @@ from host_plugins.host_layer.plates import (
     PlatePlane,
     PlateQueue,
     expand_pattern,
-    find_frames,
 )
 from host_plugins.host_layer.service import Service
 from host_plugins.host_layer.settings import Settings, load_settings, save_settings
@@ -47,7 +46,6 @@ __all__ = [
     "Task",
     "expand_pattern",
     "explain",
-    "find_frames",
     "load_settings",
     "run_id",
     "save_settings",

@@ -6,7 +6,7 @@ A new parameter, choice or group of the server shows up in every host without a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 from host_plugins.wire.errors import BridgeError
@@ -109,8 +109,7 @@ class ControlState:
 
 @dataclass(frozen=True)
 class Panel:
-    """One effect's panel. version: "major.minor" of the effect. exemplar_clip: the effect also
-    takes exemplars from a connected clip, where the host has such a thing."""
+    """One effect's panel. version: "major.minor" of the effect."""
 
     effect: str
     label: str
@@ -118,8 +117,6 @@ class Panel:
     hint: str
     notice: str
     sections: tuple[Section, ...]
-    exemplar_clip: bool = False
-    source: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_descriptor(
@@ -153,8 +150,6 @@ class Panel:
                 hint=str(told.get("hint", "")),
                 notice=str(told.get("notice", "")),
                 sections=tuple(section for section in sections if section.controls),
-                exemplar_clip=any(clip["name"] == "Exemplar" for clip in told.get("clips", ())),
-                source=told,
             )
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise BridgeError(

@@ -132,24 +132,6 @@ def expand_pattern(pattern: str, frame: int) -> Path:
     return Path(folder + slash + _FIELD.sub(number, name))
 
 
-def find_frames(pattern: str) -> dict[int, Path]:
-    """The frames of a pattern that exist on disk, by number, in order."""
-    folder, _, name = pattern.replace("\\", "/").rpartition("/")
-    fields = list(_FIELD.finditer(name))
-    if not fields:
-        return {}
-    match = fields[-1]
-    shape = re.compile(
-        re.escape(name[: match.start()]) + r"(-?\d+)" + re.escape(name[match.end() :]) + r"\Z"
-    )
-    found = {}
-    for path in Path(folder or ".").glob("*"):
-        hit = shape.match(path.name)
-        if hit and expand_pattern(pattern, int(hit.group(1))) == path:
-            found[int(hit.group(1))] = path
-    return dict(sorted(found.items()))
-
-
 def _lasting(data: bytes) -> bytes:
     """A file without what changes at every render of the same picture: dates, times, hashes."""
     if data[:8] == _PNG_MAGIC:

@@ -82,10 +82,6 @@ class Service:
         """The effects as the server listed them last, without asking."""
         return tuple((self._told("effects") or "").split())
 
-    def status(self, *, on_done: Done = None) -> Task[Mapping[str, Any]]:
-        """What the server is doing; it is not started for that."""
-        return Task(lambda: self.server(start=False).status(), on_done=on_done)
-
     def start(
         self,
         spec: JobSpec,

@@ -23,7 +23,6 @@ from host_plugins.host_layer import (
     Settings,
     expand_pattern,
     explain,
-    find_frames,
     load_settings,
     run_id,
     save_settings,
@@ -133,12 +132,6 @@ def test_a_picture_that_is_gone_is_named(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_patterns_name_frames(pattern: str, name: str) -> None:
     assert expand_pattern(pattern, 7).as_posix() == name
-
-
-def test_frames_on_disk_are_found_in_order(tmp_path: Path) -> None:
-    for name in ("a.0010.exr", "a.0002.exr", "a.12345.exr", "a.002.exr", "b.0003.exr", "a.x.exr"):
-        (tmp_path / name).write_text("")
-    assert list(find_frames(f"{tmp_path.as_posix()}/a.%04d.exr")) == [2, 10, 12345]
 
 
 def exr(header: dict[bytes, bytes], pixels: bytes) -> bytes:
