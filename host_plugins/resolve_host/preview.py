@@ -49,9 +49,10 @@ def preview(
     index = clip.index_at(frame)
     before = export_frame(host, watch, clip, frame, folder / f"before.{index:06d}.png", notes)
     effect = options.effect or (yield from waiting(service.effects(start=True)))[0]
+    panel = yield from waiting(service.panel(effect, start=True))
     spec = JobSpec(
         effect=effect,
-        values=options.values,
+        values={k: v for k, v in options.values.items() if panel.control(k) is not None},
         pins=tuple(replace(pin, frame=None) for pin in _distinct(pins)),
         folder=folder,
         encoding="png",

@@ -372,7 +372,7 @@ def test_a_preview_is_the_frame_at_the_playhead_before_and_after(tmp_path):
     resolve, _ = scene()
     host, service = host_of(resolve), FakeService(tmp_path)
     pins = (Pin(str(exemplar(tmp_path)), 9), Pin(str(exemplar(tmp_path)), 5))
-    options = Options(exemplars=pins)
+    options = Options(exemplars=pins, values={"size": 300, "volume": 11})
     made = driven(host, preview(host, service, options, tmp_path / "preview"))
     before, after = read_picture(made.before), read_picture(made.after)
     assert made.frame == START + 12
@@ -380,6 +380,7 @@ def test_a_preview_is_the_frame_at_the_playhead_before_and_after(tmp_path):
     assert after[..., 2].mean() < 0.6 * before[..., 2].mean()
     assert [pin.frame for pin in service.jobs[0].spec.pins] == [None]
     assert service.jobs[0].spec.priority == "interactive"
+    assert service.jobs[0].spec.values == {"size": 300}
 
 
 @pytest.mark.parametrize("how", ["file", "still", "render", "gallery"])
