@@ -24,10 +24,9 @@ class Element:
         self.__dict__.update(properties)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        before = self.__dict__.get(name)
         self.__dict__[name] = value
         told = {"CurrentIndex": "CurrentIndexChanged", "Value": "ValueChanged"}.get(name)
-        if told and before != value:  # Qt tells of changes by program too
+        if told:  # sets by program are told too, here even those that change nothing
             self.fire(told)
 
     def AddItems(self, texts: list[str]) -> None:
