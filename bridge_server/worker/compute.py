@@ -184,7 +184,7 @@ class Compute:
             key,
             cadence,
             Instance(effect, loaded, parameters, plan, tell=self._teller(request.session)),
-            told={} if plan is None else plan.effective,
+            told=_effective(plan, parameters),
         )
         if key and not request.want.get("fresh"):
             job.restored = self._store.load(key)
@@ -335,6 +335,16 @@ class Compute:
         job = self._jobs.pop(session, None)
         if job is not None:
             job.instance.end_sequence_render()
+
+
+def _effective(plan: Plan | None, parameters: Mapping[str, Value]) -> dict[str, Any]:
+    """What the plan made of the switches that this effect has."""
+    if plan is None:
+        return {}
+    effective: dict[str, Any] = {k: v for k, v in plan.effective.items() if k in parameters}
+    if parameters.get("memory_mode") == "auto":
+        effective["memory_mode"] = plan.tier.mode.name
+    return effective
 
 
 def _answer(
