@@ -72,7 +72,9 @@ def main() -> None:
         print(_line(rows[-1]), flush=True)
     RESULTS.mkdir(exist_ok=True)
     name = f"accel_memory_{arguments.effect}_{arguments.precision}.json"
-    (RESULTS / name).write_text(json.dumps({"device": facts.to_json(), "rows": rows}, indent=1))
+    (RESULTS / name).write_text(
+        json.dumps({"device": facts.to_json(), "rows": rows}, indent=1) + "\n"
+    )
 
 
 def _row(plan: Plan, memory: MemoryPlan, facts: Facts) -> dict[str, Any]:
