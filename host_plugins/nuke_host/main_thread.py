@@ -42,21 +42,21 @@ def ask_main(call: Callable[[], Any]) -> Any:
 @contextmanager
 def unnoticed() -> Iterator[None]:
     """Changes that are no step for Undo."""
-    nuke.Undo.disable()
+    nuke.Undo().disable()
     try:
         yield
     finally:
-        nuke.Undo.enable()
+        nuke.Undo().enable()
 
 
 @contextmanager
 def one_step(name: str) -> Iterator[None]:
     """Changes that one Undo takes back together."""
-    nuke.Undo.begin(name)
+    nuke.Undo().begin(name)
     try:
         yield
     finally:
-        nuke.Undo.end()
+        nuke.Undo().end()
 
 
 @contextmanager

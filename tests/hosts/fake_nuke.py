@@ -679,6 +679,9 @@ class _Undo:
         self._nuke = nuke
         self._names: list[str] = []
 
+    def __call__(self) -> _Undo:
+        return self
+
     def begin(self, name: str = "") -> None:
         self._names.append(name)
         self._nuke._open_step.append([])
