@@ -88,7 +88,7 @@ def _write_small(frame: Any, path: Path) -> None:
 def headless(home: Path, clip: str, exemplar: str, output: str, *more: str) -> None:
     """Colorize from the command line, with the server of this home."""
     command = [str(COMMAND), "colorize", clip, "-e", exemplar, "-o", output, *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -53,7 +53,7 @@ def run_blender(plugins: Path, orders: list[dict[str, Any]], folder: Path) -> li
     command = [BLENDER, "-b", "--factory-startup", "-noaudio", "--python-exit-code", "3",
                "--addons", "chromabridge", "-P", script, "--", str(told)]  # fmt: skip
     done = subprocess.run(
-        command, env={**os.environ, **place}, capture_output=True, text=True, timeout=90,
+        command, env={**os.environ, **place}, capture_output=True, text=True, timeout=110,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
