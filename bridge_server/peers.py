@@ -12,7 +12,7 @@ from typing import Any
 from bridge_server.gate import Gate, PeerGone
 from host_plugins.link import CTL, DATA
 from host_plugins.wire import messages as m
-from host_plugins.wire.auth import NONCE_BYTES, is_proof, proof
+from host_plugins.wire.auth import NONCE_BYTES, TOKEN_BYTES, is_proof, proof
 from host_plugins.wire.buffers import Bytes
 from host_plugins.wire.errors import BridgeError
 from host_plugins.wire.framing import decode, encode
@@ -20,27 +20,36 @@ from host_plugins.wire.version import PROTOCOL_MAJOR, PROTOCOL_MINOR
 
 log = logging.getLogger(__name__)
 
+#: how many connections of one door may wait for their proof
 MAX_STRANGERS = 32
 STRANGER_S = 5.0
 SILENCE_S = 10.0
+#: how often connected peers' keys are looked for in the allow-list
+KEYS_S = 0.5
 MAX_BAD_MESSAGES = 3
+#: behind CURVE the key itself is the proof; the handshake stays the same, with this token
+KEYED_TOKEN = bytes(TOKEN_BYTES)
 
 
 @dataclass
 class Peer:
-    """One client that has proved the token. `data` is empty until its data socket is attached."""
+    """One client that has proved the token. `data` is empty until its data socket is attached.
+
+    key_name: the name of its key; empty for a client of this machine.
+    """
 
     ctl: bytes
     ticket: bytes
     client: Mapping[str, Any]
     data: bytes = b""
+    key_name: str = ""
     heard: float = field(default_factory=time.monotonic)
     bad_messages: int = 0
 
     @property
     def name(self) -> str:
-        """The host's own name for itself, safe to log."""
-        return clean(self.client.get("name", "?"))
+        """Who this is: its key's name, else the host's own name for itself; safe to log."""
+        return self.key_name or clean(self.client.get("name", "?"))
 
 
 @dataclass
@@ -65,6 +74,7 @@ class Peers:
         self._by_ctl: dict[bytes, Peer] = {}
         self._by_data: dict[bytes, Peer] = {}
         self._tickets: dict[bytes, Peer] = {}
+        self._look_at_keys = 0.0
 
     def __iter__(self) -> Any:
         return iter(list(self._by_ctl.values()))
@@ -113,7 +123,7 @@ class Peers:
         self._tickets.pop(peer.ticket, None)
 
     def silent(self) -> list[Peer]:
-        """Peers not heard for SILENCE_S; they are forgotten here."""
+        """Peers not heard for SILENCE_S, or whose key was revoked; they are forgotten here."""
         now = time.monotonic()
         self._strangers = {
             key: stranger
@@ -121,9 +131,24 @@ class Peers:
             if now - stranger.since < STRANGER_S
         }
         gone = [peer for peer in self._by_ctl.values() if now - peer.heard > SILENCE_S]
+        if now >= self._look_at_keys:
+            self._look_at_keys = now + KEYS_S
+            heard = [peer for peer in self._by_ctl.values() if peer not in gone]
+            gone += [peer for peer in heard if self._revoked(peer)]
         for peer in gone:
             self.forget(peer)
         return gone
+
+    def _revoked(self, peer: Peer) -> bool:
+        """Its key is not let in any more; it is told so."""
+        if not peer.key_name:
+            return False
+        try:
+            return self._gate.key_name(peer.ctl) != peer.key_name
+        except BridgeError as error:
+            log.warning("%s: %s", peer.name, error.message)
+            self._answer(CTL, peer.ctl, m.Bye("the key was revoked"))
+            return True
 
     def _greet(self, channel: str, routing_id: bytes, message: m.Message) -> None:
         if channel == DATA:
@@ -140,32 +165,42 @@ class Peers:
             raise BridgeError(
                 "version", f"expected protocol {PROTOCOL_MAJOR}, got {hello.protocol[0]}"
             )
-        if routing_id in self._strangers or len(self._strangers) >= MAX_STRANGERS:
+        self._gate.key_name(routing_id)
+        door = routing_id[:1]
+        waiting = sum(1 for stranger in self._strangers if stranger[:1] == door)
+        if routing_id in self._strangers or waiting >= MAX_STRANGERS:
             raise BridgeError("busy", "too many connections wait for their proof", retry=True)
         nonce = os.urandom(NONCE_BYTES)
         self._strangers[routing_id] = _Stranger(hello.client, hello.nonce, nonce, time.monotonic())
-        answer = m.Challenge(nonce, proof(self._token, "server", hello.nonce, nonce))
+        token = self._token_for(routing_id)
+        answer = m.Challenge(nonce, proof(token, "server", hello.nonce, nonce))
         self._answer(CTL, routing_id, answer)
 
     def _admit(self, routing_id: bytes, message: m.Prove) -> None:
         stranger = self._strangers.pop(routing_id, None)
+        token = self._token_for(routing_id)
         if stranger is None or not is_proof(
-            message.proof, self._token, "client", stranger.client_nonce, stranger.server_nonce
+            message.proof, token, "client", stranger.client_nonce, stranger.server_nonce
         ):
             raise BridgeError("auth", "expected a proof of the connection file's token, got none")
         peer = Peer(routing_id, os.urandom(16), stranger.client)
+        peer.key_name = self._gate.key_name(routing_id)
+        greeting = self._welcome(peer.ticket)
         self._by_ctl[routing_id] = peer
         self._tickets[peer.ticket] = peer
-        self._answer(CTL, routing_id, self._welcome(peer.ticket))
+        self._answer(CTL, routing_id, greeting)
         log.info("connected: %s %s", peer.name, clean(peer.client.get("version", "")))
 
     def _attach(self, routing_id: bytes, message: m.Message) -> None:
         peer = self._tickets.pop(message.ticket, None) if isinstance(message, m.Attach) else None
-        if peer is None:
+        if peer is None or self._gate.key_name(routing_id) != peer.key_name:
             raise BridgeError("auth", "expected the ticket of a ctl connection, got none")
         peer.data = routing_id
         self._by_data[routing_id] = peer
         self._answer(DATA, routing_id, m.Attached())
+
+    def _token_for(self, routing_id: bytes) -> bytes:
+        return KEYED_TOKEN if self._gate.key_name(routing_id) else self._token
 
     def _answer(self, channel: str, routing_id: bytes, message: m.Message) -> None:
         try:

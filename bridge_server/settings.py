@@ -28,15 +28,19 @@ FILE_NAME = "server.toml"
 class Settings:
     """See the module.
 
-    host, port, data_port: the TCP address; port 0 takes a free one. max_sessions: how many may be
-    open at once. idle_s: a session that nobody touched for so long is closed. grace_s: how long a
-    session waits for a client that went away. snapshot_frames, snapshot_s: state is saved after so
-    many frames and at most every so many seconds; 0 frames switches it off.
+    host, port, data_port: the TCP address; port 0 takes a free one. A host that is not a loopback
+    address is opened beside loopback, for clients with keys alone; the ports are then its own.
+    metrics_port: a loopback port for the status page and Prometheus metrics; 0 is off.
+    max_sessions: how many may be open at once. idle_s: a session that nobody touched for so long is
+    closed. grace_s: how long a session waits for a client that went away. snapshot_frames,
+    snapshot_s: state is saved after so many frames and at most every so many seconds; 0 frames
+    switches it off.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     data_port: int = 0
+    metrics_port: int = 0
     max_sessions: int = 32
     idle_s: float = 3600.0
     grace_s: float = 600.0

@@ -231,23 +231,28 @@ class Connection:
         info = self._find()
         link = open_link(info.best_endpoints(), transport=self._transport)
         try:
-            welcome = self._shake_hands(link, info.token)
+            welcome = shake_hands(link, info.token, self._client)
             self._heard = time.monotonic()
         except BaseException:
             link.close()
             raise
         return link, welcome
 
-    def _shake_hands(self, link: Link, token: bytes) -> m.Welcome:
-        nonce = os.urandom(NONCE_BYTES)
-        hello = m.Hello((PROTOCOL_MAJOR, PROTOCOL_MINOR), self._client, nonce)
-        challenge = _exchange(link, CTL, hello, m.Challenge)
-        if not is_proof(challenge.proof, token, "server", nonce, challenge.nonce):
-            raise BridgeError("auth", "the peer there is not the server of the connection file")
-        answer = m.Prove(proof(token, "client", nonce, challenge.nonce))
-        welcome = _exchange(link, CTL, answer, m.Welcome)
-        _exchange(link, DATA, m.Attach(welcome.ticket), m.Attached)
-        return welcome
+
+def shake_hands(link: Link, token: bytes, client: Mapping[str, Any]) -> m.Welcome:
+    """Prove the token both ways and attach the data socket; returns what the server said of itself.
+
+    client: what this side says of itself. Raises BridgeError `auth`, `version`, `timeout`.
+    """
+    nonce = os.urandom(NONCE_BYTES)
+    hello = m.Hello((PROTOCOL_MAJOR, PROTOCOL_MINOR), client, nonce)
+    challenge = _exchange(link, CTL, hello, m.Challenge)
+    if not is_proof(challenge.proof, token, "server", nonce, challenge.nonce):
+        raise BridgeError("auth", "the peer there is not the server of the connection file")
+    answer = m.Prove(proof(token, "client", nonce, challenge.nonce))
+    welcome = _exchange(link, CTL, answer, m.Welcome)
+    _exchange(link, DATA, m.Attach(welcome.ticket), m.Attached)
+    return welcome
 
 
 def _exchange(

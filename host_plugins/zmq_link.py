@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Optional
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from host_plugins.link import CHANNELS, CONNECT_TIMEOUT_S
 from host_plugins.wire.buffers import Bytes
@@ -15,12 +17,33 @@ from host_plugins.wire.limits import MAX_DATA_PART_BYTES
 
 #: smaller parts are copied; below this a copy is cheaper than sharing
 COPY_BYTES = 64 * 1024
+#: what libzmq reports of a connection that ends or is not let in
+_ENDINGS = (
+    zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Keys for a server on another machine, in Z85: its public one, and this client's own pair."""
+
+    server: str
+    public: str
+    secret: str
 
 
 class ZmqLink:
-    """A ctl and a data socket; see host_plugins.link.Link. Owns its zmq context."""
+    """A ctl and a data socket; see host_plugins.link.Link. Owns its zmq context.
 
-    def __init__(self, endpoints: dict[str, str]) -> None:
+    curve: encrypt, and accept that server alone.
+    """
+
+    def __init__(self, endpoints: dict[str, str], *, curve: Optional[Curve] = None) -> None:
+        self._curve = curve
+        self._secured = 0
         self._context = zmq.Context(io_threads=1)
         self._waker, self._wakee = socket.socketpair()
         self._wakee.setblocking(False)
@@ -52,7 +75,7 @@ class ZmqLink:
         ready = dict(self._poller.poll(int(timeout_s * 1000)))
         for monitor in self._monitors:
             if monitor in ready:
-                raise BridgeError("disconnected", "the server closed its socket")
+                self._hear_monitor(monitor)
         if self._wakee.fileno() in ready:
             self._drain()
         arrived: list[tuple[str, list[Bytes]]] = []
@@ -62,13 +85,23 @@ class ZmqLink:
                     arrived.append((channel, parts))
         return arrived
 
+    def register(self, poller: zmq.Poller) -> None:
+        """Let another poller end its wait when something is here for `poll`."""
+        for sock in (*self._sockets.values(), *self._monitors):
+            poller.register(sock, zmq.POLLIN)
+
+    def unregister(self, poller: zmq.Poller) -> None:
+        for sock in (*self._sockets.values(), *self._monitors):
+            poller.unregister(sock)
+
     def wake(self) -> None:
         self._waker.send(b"w")
 
-    def close(self) -> None:
+    def close(self, *, linger_ms: int = 0) -> None:
+        """Close; what is queued has so much time to leave."""
         for sock in self._sockets.values():
             sock.disable_monitor()
-            sock.close(linger=0)
+            sock.close(linger=linger_ms)
         for monitor in self._monitors:
             monitor.close(linger=0)
         self._waker.close()
@@ -81,12 +114,29 @@ class ZmqLink:
         sock.maxmsgsize = MAX_DATA_PART_BYTES
         sock.handshake_ivl = int(CONNECT_TIMEOUT_S * 1000)
         sock.reconnect_ivl = -1  # only a new handshake makes a new connection
-        monitor = sock.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        if self._curve is not None:
+            sock.curve_serverkey = self._curve.server.encode("ascii")
+            sock.curve_publickey = self._curve.public.encode("ascii")
+            sock.curve_secretkey = self._curve.secret.encode("ascii")
+        monitor = sock.get_monitor_socket(_ENDINGS | zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self._monitors.append(monitor)
         self._poller.register(monitor, zmq.POLLIN)
         sock.connect(endpoint)
         self._poller.register(sock, zmq.POLLIN)
         return sock
+
+    def _hear_monitor(self, monitor: zmq.Socket[bytes]) -> None:
+        """Raises BridgeError when the connection ended; `auth` when it never became secure."""
+        if recv_monitor_message(monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._secured += 1
+        elif self._curve is not None and self._secured < len(CHANNELS):
+            raise BridgeError(
+                "auth",
+                "the server did not let this key in, or is another one than expected",
+                hint="Compare with 'chromabridge keys list' and 'keys show-server' there.",
+            )
+        else:
+            raise BridgeError("disconnected", "the server closed its socket")
 
     def _drain(self) -> None:
         try:

@@ -10,8 +10,10 @@ from bridge_server.cli import (
     colorize,
     doctor,
     kernels,
+    keys,
     license,
     measure,
+    relay,
     resolve,
     server,
     weights,
@@ -28,12 +30,14 @@ app.command()(server.serve)
 app.command()(server.status)
 app.command()(server.stop)
 app.command()(server.effects)
+app.command()(relay.relay)
 app.command()(colorize.colorize)
 app.command()(colorize.still)
 app.command()(measure.compare)
 app.command()(measure.bench)
 app.command()(doctor.doctor)
 app.add_typer(weights.app, name="weights")
+app.add_typer(keys.app, name="keys")
 app.add_typer(kernels.app, name="kernels")
 app.add_typer(license.app, name="license")
 app.add_typer(resolve.app, name="resolve")

@@ -22,7 +22,7 @@ def serve(
         Optional[int], typer.Option(help="TCP port for control; 0 takes a free one.")
     ] = None,
     data_port: Annotated[Optional[int], typer.Option(help="TCP port for frames.")] = None,
-    host: Annotated[Optional[str], typer.Option(help="Loopback address to listen on.")] = None,
+    host: Annotated[Optional[str], typer.Option(help="Address to listen on.")] = None,
     log_file: Annotated[Optional[Path], typer.Option(help="Add the log to this file.")] = None,
     log_level: Annotated[Optional[str], typer.Option(help="debug, info, warning or error.")] = None,
     log_json: Annotated[bool, typer.Option(help="One JSON object a line.")] = False,

@@ -24,7 +24,8 @@ from bridge_server.effects import registry
 from bridge_server.front.session_table import SessionTable
 from bridge_server.front.worker_link import WorkerLink
 from bridge_server.gate import Gate
-from bridge_server.peers import Peer, Peers, clean, error_message, protocol
+from bridge_server.keys import Keyring
+from bridge_server.peers import Peer, Peers, error_message, protocol
 from bridge_server.settings import Settings
 from host_plugins.launch import ConnectionInfo
 from host_plugins.link import CTL, DATA
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.25
 LONGEST_IPC_PATH = 100
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CAPABILITIES = ("resume", "rewind", "confidence")
 
 
@@ -47,6 +49,7 @@ class Front:
     ) -> None:
         self._settings = settings
         self._file = file
+        self._home = home
         self._boot = os.urandom(16)
         self._started = time.time()
         self._context = zmq.Context(io_threads=1)
@@ -158,6 +161,8 @@ class Front:
         self._peers.send(peer, CTL, m.Described(effect.id, descriptor, request.request))
 
     def _stop(self, peer: Peer, stop: m.Stop) -> None:
+        if peer.key_name:
+            raise BridgeError("unsupported", "expected stop from this machine, got it from another")
         log.info("%s asks to stop", peer.name)
         self._peers.send(peer, CTL, m.Stop(stop.request))
         self._begin_stop()
@@ -196,19 +201,11 @@ class Front:
 
     def _bind(self) -> dict[str, dict[str, str]]:
         settings = self._settings
-        if settings.host not in ("127.0.0.1", "::1", "localhost"):
-            raise BridgeError(
-                "remote_refused", f"expected a loopback address, got {clean(settings.host)}"
-            )
-        endpoints = {
-            "tcp": self._gate.bind(
-                "tcp",
-                {
-                    CTL: f"tcp://{settings.host}:{settings.port or '*'}",
-                    DATA: f"tcp://{settings.host}:{settings.data_port or '*'}",
-                },
-            )
-        }
+        local = settings.host in LOOPBACK
+        wanted = _tcp(settings.host, settings.port, settings.data_port)
+        endpoints = {"tcp": self._gate.bind("tcp", wanted if local else _tcp(LOOPBACK[0]))}
+        if not local:
+            endpoints["curve"] = self._gate.bind_remote(wanted, Keyring(self._home / "keys"))
         folder = self._file.parent
         longest = max(len(str(folder / f"{channel}.sock")) for channel in (CTL, DATA))
         if os.name == "posix" and longest <= LONGEST_IPC_PATH:
@@ -257,3 +254,7 @@ class Front:
             with suppress(FileNotFoundError):
                 (self._file.parent / f"{channel}.sock").unlink()
         self._context.term()
+
+
+def _tcp(host: str, port: int = 0, data_port: int = 0) -> dict[str, str]:
+    return {CTL: f"tcp://{host}:{port or '*'}", DATA: f"tcp://{host}:{data_port or '*'}"}

@@ -25,11 +25,11 @@ def serve(
     """Run a server until it is stopped. Raises BridgeError `already_running`, `port_taken`."""
     places.make_private(file.parent)
     home = places.make_private(places.home())
-    with _only_one(file):
+    with only_one(file):
         Front(settings, file=file, home=home, log_json=log_json).run(ready)
 
 
-class _only_one:
+class only_one:
     """Holds the lock file of this user's server; the operating system frees it when we die."""
 
     def __init__(self, file: Path) -> None:
