@@ -79,7 +79,7 @@ class Plan:
         mode = self.tier.mode if asked.memory_mode == "auto" else MEMORY_MODES[asked.memory_mode]
         return fit(
             MemoryPlan(
-                workload=self.traits.workload,
+                workload=self.traits.workload_on(self.facts.kind),
                 height=height,
                 width=width,
                 precision=self.precision.name,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from accel.memory import MIB, Workload
 
@@ -14,6 +15,7 @@ class Traits:
     attends: has multi-head attention of at most 64 channels a head. correlates: has a window
     correlation. formats: of fp32, fp16, bf16 that it runs in. looks_ahead: can encode frames
     before their turn. compiled: dotted names of the parts that are worth compiling.
+    cpu_weight_bytes: by precision, where a CPU holds other weights than workload says.
     """
 
     workload: Workload
@@ -22,6 +24,14 @@ class Traits:
     formats: tuple[str, ...]
     looks_ahead: bool
     compiled: tuple[str, ...] = ()
+    cpu_weight_bytes: Mapping[str, int] = field(default_factory=dict)
+
+    def workload_on(self, kind: str) -> Workload:
+        """The workload on a kind of device, where weights may be kept transformed for speed."""
+        if kind != "cpu" or not self.cpu_weight_bytes:
+            return self.workload
+        held = {**self.workload.weight_bytes, **self.cpu_weight_bytes}
+        return replace(self.workload, weight_bytes=held)
 
 
 COLORMNET = Traits(
@@ -47,7 +57,7 @@ DEEP_EXEMPLAR = Traits(
         "deep_exemplar",
         multiple=16,
         weight_bytes={"fp32": 238_975_540, "bf16": 304_580_280},  # ColorVidNet twice
-        pixel_bytes={"fp32": 2500.0, "bf16": 2000.0},
+        pixel_bytes={"fp32": 2500.0, "bf16": 1660.0},
         fixed_bytes=70 * MIB,
         exemplar_bytes=76.5,  # 256 features and 2 colors for 16 pixels, Lab a pixel
         ahead_bytes=80.0,
@@ -57,6 +67,7 @@ DEEP_EXEMPLAR = Traits(
     correlates=False,
     formats=("fp32", "bf16"),
     looks_ahead=True,
+    cpu_weight_bytes={"bf16": 1_020_000_000},  # Winograd's transforms of the float32 networks
 )
 STARTER = Traits(
     Workload(

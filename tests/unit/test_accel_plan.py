@@ -162,6 +162,12 @@ def test_memory_is_planned_from_what_is_free_now() -> None:
     assert tight.changes_picture
 
 
+def test_weights_that_a_cpu_keeps_transformed_count_there_only() -> None:
+    on_cpu = make_plan(CPU, "deep_exemplar", Switches(precision="bf16")).memory_for(432, 768)
+    on_cuda = make_plan(ADA, "deep_exemplar", Switches(precision="bf16")).memory_for(432, 768)
+    assert on_cpu.prediction.weights > 3 * on_cuda.prediction.weights
+
+
 def test_a_plan_takes_under_50_ms() -> None:
     make_plan(ADA, "colormnet")
     times = []
