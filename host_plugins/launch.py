@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -117,6 +118,7 @@ def start_server(
     start one at the same moment get the same server, since the second one steps back.
     Raises BridgeError `server_not_installed` or `server_start_failed`.
     """
+    before = _boot_in(path)  # of a killed server: its file is still there
     log = places.make_private(places.home()) / "server.log"
     command = [*server_command(), "serve", "--log-file", str(log), *arguments]
     options: dict[str, Any] = {}
@@ -137,17 +139,28 @@ def start_server(
         raise BridgeError(
             "server_start_failed", f"the server could not be started: {error}"
         ) from None
+    ended = threading.Thread(target=process.wait, name="chromabridge-reaper", daemon=True)
+    ended.start()
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        with suppress(BridgeError):
+        now = _boot_in(path)
+        if now is not None and (now != before or not ended.is_alive()):
             return ConnectionInfo.load(path)
-        code = process.poll()
-        if code is not None and not path.exists():
+        if not ended.is_alive():
+            code = process.returncode
             raise BridgeError(
                 "server_start_failed", f"the server ended with code {code}; its log is {log}"
             )
         time.sleep(0.02)
     raise BridgeError("server_start_failed", f"no server after {timeout_s:.0f} s; its log is {log}")
+
+
+def _boot_in(path: Path) -> Optional[bytes]:
+    """The boot id in a connection file; None when there is no good one."""
+    try:
+        return ConnectionInfo.load(path).boot
+    except BridgeError:
+        return None
 
 
 def _clean_environment() -> dict[str, str]:

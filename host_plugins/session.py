@@ -95,6 +95,7 @@ class Session:
         self._durations: list[float] = []
         self._cursor = self._frontier = self._next_result = 0
         self._id = b""
+        self._away = False  # the connection is lost, and what is sent would be lost with it
         self.cancelled = False
         self.effective: Mapping[str, Any] = {}
         self.warnings: tuple[str, ...] = ()
@@ -245,6 +246,8 @@ class Session:
 
     def _blocked(self) -> bool:
         """No frame may be sent now; one frame may always be out, whatever its size."""
+        if self._away:
+            return True
         if not self._out:
             return False
         return self._credit_frames <= 0 or self._credit_bytes <= 0
@@ -289,6 +292,7 @@ class Session:
         elif isinstance(item, Lost):
             if item.final:
                 raise item.error
+            self._away = True
         elif isinstance(item, Restored):
             self._resume()
         else:
@@ -334,6 +338,7 @@ class Session:
         except BridgeError as error:
             if error.code == "disconnected":
                 return  # lost again; the next Restored brings us back here
+            self._away = False
             if error.code != "unknown_session":
                 raise
             self._begin()
@@ -341,6 +346,7 @@ class Session:
                 self._send_exemplar(picture, at=at)
             return
         assert isinstance(answer, m.Resumed)
+        self._away = False
         self._go_back(answer)
 
     def _next_item(self, deadline: float) -> Union[m.Message, Lost, Restored]:

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from host_plugins.client import BridgeError
+from host_plugins.client import BridgeError, connect
 from host_plugins.launch import ConnectionInfo
 from host_plugins.link import CTL, open_link
 from host_plugins.wire import messages as m
@@ -180,6 +180,20 @@ def test_a_snapshot_of_other_parameters_is_not_used(own_server, still, clip):
             assert session.first_wanted == 0
         with connected.open("lookup", {}, [still], job="other") as session:
             assert session.first_wanted == 0
+
+
+def test_a_killed_servers_connection_file_does_not_keep_a_client_from_starting_one(
+    own_server, monkeypatch
+):
+    server = own_server()
+    server.process.kill()
+    server.process.wait()
+    assert server.file.exists()
+    monkeypatch.setenv("CHROMABRIDGE_HOME", str(server.home))
+    with connect(file=server.file, name="starter") as connected:
+        assert connected.info["pid"] != server.process.pid
+        assert connected.ping()
+        connected.stop()
 
 
 # --- strangers ---
