@@ -14,7 +14,7 @@ from torch import Tensor
 
 WINDOW = 6  # quarter-size tokens on a side of the fine read's window (3 tokens at 1/8)
 FINE_VALUES = 4  # a, b, a * a, b * b
-QUERY_CHUNK = 1024
+QUERY_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,18 @@ class GlobalRead:
 def read_global(query: Tensor, memory: Memory, temperature: Tensor | float) -> GlobalRead:
     """Softmax attention over all tokens, in chunks of queries.
 
-    query: (B, N, 64), unit length. The softmax and its sums are float32.
+    query: (B, N, 64), unit length. Sums are made in float32, whatever the keys are.
     """
     keys = memory.keys.transpose(1, 2)
     values, best, similarity = [], [], []
     for part in torch.split(query, QUERY_CHUNK, dim=1):
         cosine = part @ keys  # (B, n, M)
         peak, index = _peak(cosine)
-        weights = torch.exp((cosine - peak) * temperature)
-        total = weights.sum(-1, keepdim=True, dtype=torch.float32)
+        if torch.is_grad_enabled():
+            weights = torch.exp((cosine - peak) * temperature)
+        else:  # in place: these passes over N x M are half of the read's time
+            weights = cosine.sub_(peak).mul_(temperature).exp_()
+        total = weights.sum(-1, keepdim=True).float()
         values.append((weights @ memory.values).float() / total)
         best.append(index)
         similarity.append(peak.float())
@@ -71,6 +74,23 @@ def read_fine(query: Tensor, best: Tensor, memory: Memory, temperature: Tensor |
     weights = F.softmax(cosine.float() * temperature, -1)
     matched = weights @ windows[..., -FINE_VALUES:].float()
     return torch.cat((matched, cosine.float().amax(-1, keepdim=True)), -1)
+
+
+def place_query(keys: Tensor, height: int, width: int) -> Tensor:
+    """Let keys know where they are: their product with place_exemplar's gains -nearness * d^2.
+
+    keys: (B, N, C), N = height * width tokens. d is the distance in units of the longer side; the
+    part of d^2 that is the same for all exemplar tokens is left out. Returns (B, N, C + 3).
+    """
+    x, y = _positions(keys, height, width)
+    return torch.cat((keys, x, y, torch.ones_like(x)), -1)
+
+
+def place_exemplar(keys: Tensor, height: int, width: int, nearness: float) -> Tensor:
+    """The exemplar's side of place_query. Returns (B, N, C + 3)."""
+    x, y = _positions(keys, height, width)
+    near = (2 * nearness * x, 2 * nearness * y, -nearness * (x * x + y * y))
+    return torch.cat((keys, *near), -1)
 
 
 def gather_windows(windows: Tensor, best: Tensor) -> Tensor:
@@ -103,6 +123,15 @@ def ungroup_quarters(tokens: Tensor, height: int, width: int) -> Tensor:
     batch, count, _, channels = tokens.shape
     grouped = tokens.permute(0, 3, 2, 1).reshape(batch, channels * 4, count)
     return F.pixel_shuffle(grouped.view(batch, channels * 4, height, width), 2)
+
+
+def _positions(keys: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    longer = max(height, width)
+    x = torch.arange(width, device=keys.device).repeat(height) / longer
+    y = torch.arange(height, device=keys.device).repeat_interleave(width) / longer
+    shape = (keys.shape[0], -1, 1)
+    columns = [c.to(keys.dtype)[None, :, None].expand(shape) for c in (x, y)]
+    return columns[0], columns[1]
 
 
 def _peak(cosine: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,8 @@ from models.starter.matching import (
     Memory,
     _peak,
     group_quarters,
+    place_exemplar,
+    place_query,
     read_fine,
     read_global,
     unfold_windows,
@@ -142,3 +144,15 @@ def test_the_temperature_grows_with_the_tokens() -> None:
     grown = [sharpen(n) for n in (256, 1000, 6480, 12960)]
     assert grown == sorted(grown)
     assert grown[0] == 1.0
+
+
+def test_placed_keys_prefer_what_is_near() -> None:
+    torch.manual_seed(8)
+    keys = torch.nn.functional.normalize(torch.randn(1, 4 * 6, 8), dim=-1)
+    placed = place_query(keys, 4, 6) @ place_exemplar(keys, 4, 6, 0.3).transpose(1, 2)
+    y, x = (torch.arange(24) // 6) / 6, (torch.arange(24) % 6) / 6
+    apart = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
+    penalty = keys @ keys.transpose(1, 2) - placed
+    assert torch.allclose(
+        penalty - penalty.diagonal(dim1=1, dim2=2)[..., None], 0.3 * apart[None], atol=1e-5
+    )

@@ -1,6 +1,6 @@
 """Score a checkpoint on the held-out shots, which decide about designs and settings.
 
-python -m models.starter.training.evaluate --data DIR --run DIR [--blend 0.98]
+python -m models.starter.training.evaluate --clips DIR --run DIR [--blend 0.98]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--clips", type=Path, required=True, help="with held_out_*.npy")
     parser.add_argument("--run", type=Path, help="else the packaged weights")
     parser.add_argument("--blend", type=float, default=0.0)
     parser.add_argument("--every", type=int, default=4)
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(arguments.threads)
     network = load_starter() if arguments.run is None else averaged(arguments.run)
     settings = StarterSettings(temporal_blend=arguments.blend)
-    for path in sorted((arguments.data / "clips").glob("held_out_*.npy")):
+    for path in sorted(arguments.clips.glob("held_out_*.npy")):
         shot = np.load(path, mmap_mode="r")
         for name, exemplar in (("first", 0), ("far", len(shot) - 1)):
             error, psnr = score(network, settings, shot, exemplar, arguments.every)

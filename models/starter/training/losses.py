@@ -34,8 +34,13 @@ class Batch:
     known: Tensor
 
 
-def forward(network: Starter, batch: Batch) -> tuple[Prediction, Features, Memory, Tensor]:
-    """Predict each picture from the others. Also returns the true chroma / 50."""
+def forward(
+    network: Starter, batch: Batch, decoded: slice = slice(None)
+) -> tuple[Prediction, Features, Memory, Tensor]:
+    """Predict pictures from the others; `decoded` says which.
+
+    Returns the predictions of those, features and memory of all, and the true chroma / 50 of all.
+    """
     count = batch.match.shape[1] + 1
     luma, chroma = batch.pictures[:, :1], batch.pictures[:, 1:] / 50
     features = network.encode(luma)
@@ -47,15 +52,25 @@ def forward(network: Starter, batch: Batch) -> tuple[Prediction, Features, Memor
             torch.cat([torch.cat([of[k] for k in range(count) if k != p], 1) for p in range(count)])
         )
     memory = Memory(*others)
-    return network.read(luma, features, memory), features, memory, chroma
+    prediction = network.read(
+        luma[decoded],
+        Features(*(x[decoded] for x in vars(features).values())),
+        Memory(*(x[decoded] for x in others)),
+    )
+    return prediction, features, memory, chroma
 
 
 def loss_of(
     network: Starter, batch: Batch, *, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """The weighted sum and its parts."""
-    prediction, features, memory, truth = forward(network, batch)
+    """The weighted sum and its parts. Colors are decoded of half of the pictures: the decoder
+    learns sooner than the keys do, whose matches are taught with all.
+    """
+    half = slice(int(torch.randint(2, (1,), generator=generator)), None, 2)
+    prediction, features, memory, truth = forward(network, batch, half)
+    truth = truth[half]
     seen = (batch.match[..., 0] >= 0).any(1).float() + (~batch.known).float()[:, None, None]
+    seen = seen[half]
     weight = UNSEEN_WEIGHT + (1 - UNSEEN_WEIGHT) * seen[:, None].clamp(max=1)  # (B, 1, S/4, S/4)
     quarter, eighth = F.avg_pool2d(truth, 4), F.avg_pool2d(truth, 8)
     full = F.interpolate(weight, scale_factor=4.0)

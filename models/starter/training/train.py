@@ -42,7 +42,7 @@ class Plan:
     rate: float = 1.2e-3
     warmup: int = 100
     ema: float = 0.998
-    two_exemplars: float = 0.15
+    two_exemplars: float = 0.1
     seed: int = 1
     save_every: int = 100
     validate_every: int = 250
