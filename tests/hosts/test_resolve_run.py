@@ -330,7 +330,7 @@ OLD = frozenset(
 @pytest.mark.parametrize(
     "rules",
     [Rules(headless=True), Rules(version=(18, 5, 0), missing=OLD), Rules(end_inclusive=True),
-     Rules(render_subfolder="a/b"), Rules(preset_import=False), Rules(import_rate="25"),
+     Rules(render_subfolder="a/b"), Rules(preset_import=False), Rules(import_rate="30"),
      Rules(keyed_properties=False, missing=frozenset({"GetSetting"}))],
 )  # fmt: skip
 def test_every_resolve_gives_the_same_timeline(tmp_path, rules):
