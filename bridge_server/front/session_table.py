@@ -38,6 +38,8 @@ class SessionTable:
         self._scheduler = Scheduler()
         self._exemplars = ExemplarStore()
         self.closed_to_new = False
+        #: results that were sent again from those kept
+        self.resent = 0
         self.handlers: dict[type[m.Message], Callable[[Peer, Any], None]] = {
             m.Open: self._open,
             m.Resume: self._resume,
@@ -55,6 +57,9 @@ class SessionTable:
     def busy(self) -> bool:
         """Something runs, or a result waits for its acknowledgement."""
         return any(record.running or record.results for record in self)
+
+    def find(self, session: bytes | None) -> SessionRecord | None:
+        return self._sessions.get(session) if session else None
 
     def drop_queues(self) -> None:
         """Forget frames that were not begun; they are the clients' to send again."""
@@ -139,6 +144,7 @@ class SessionTable:
         record = self._session(peer, frame.session)
         kept = record.accept(frame, parts)
         if kept is not None:
+            self.resent += 1
             self._peers.forward(peer, DATA, kept)
 
     def _ack(self, peer: Peer, ack: m.Ack) -> None:
@@ -169,6 +175,7 @@ class SessionTable:
         )
         self._peers.send(peer, CTL, wanted)
         for q in sorted(record.results):
+            self.resent += 1
             self._peers.forward(peer, DATA, record.results[q])
 
     def _cancel(self, peer: Peer, cancel: m.Cancel) -> None:
@@ -215,6 +222,11 @@ class SessionTable:
             self._tell(record, message)
         elif isinstance(message, m.Cancelled):
             self._cancelled(record, message)
+        elif isinstance(message, m.Rewind):
+            self._worker.took_back(record.id)
+            record.restart(message.q)
+            record.epoch = message.epoch
+            self._rewind(record)
         elif isinstance(message, m.Error):
             self._tell(record, message)
             self._end(record, tell_worker=False)
@@ -237,10 +249,14 @@ class SessionTable:
             answer = m.Opened(record.id, record.epoch, record.credit, need, opened.next_q, request)
             self._tell(record, answer)
             return
-        keep = record.acked
         record.next_q = opened.next_q
-        rewind = m.Rewind(record.id, opened.next_q, keep, record.epoch, record.credit, need)
-        self._tell(record, rewind)
+        self._rewind(record)
+
+    def _rewind(self, record: SessionRecord) -> None:
+        """Ask the client for frames again from where the state is."""
+        need = tuple(record.need)
+        told = (record.id, record.next_q, record.acked, record.epoch, record.credit, need)
+        self._tell(record, m.Rewind(*told))
 
     def _result(self, record: SessionRecord, result: m.Result, parts: list[Bytes]) -> None:
         seconds = float(result.times_us.get("total", 0)) / 1e6

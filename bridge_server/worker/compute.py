@@ -5,6 +5,7 @@ The only place that turns exceptions of networks into errors for a client.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import queue
@@ -17,6 +18,9 @@ from typing import Any
 
 import torch
 
+from accel.compiling import use_cache
+from accel.device import release
+from accel.memory import MemoryPlan, is_out_of_memory, step_down
 from accel.plan import Plan
 from bridge_server import __version__
 from bridge_server.effects import registry
@@ -57,6 +61,7 @@ class Job:
     cadence: Cadence
     instance: Instance
     told: Mapping[str, Any]
+    plan: Plan | None = None
     next_q: int = 0
     saved: int | None = None
     stills: dict[bytes, Still] = field(default_factory=dict)
@@ -80,6 +85,7 @@ class Compute:
         self._step_began: float | None = None
         self._doing = "idle"
         self._store = SnapshotStore(home / "snapshots")
+        use_cache(home / "compiled")
 
     def queue(self, message: m.Message) -> None:
         """Take a message from the socket thread; a cancel takes effect on all frames behind it."""
@@ -118,16 +124,45 @@ class Compute:
             self._take(message)
         except BridgeError as error:
             self._fail(session, message, error)
-        except torch.OutOfMemoryError as error:
-            log.warning("out of memory: %s", error)
-            self._fail(session, message, BridgeError("oom", "the device's memory is full"))
         except WeightsMismatch as error:
             self._fail(session, message, BridgeError("weights_mismatch", str(error)))
         except ValueError as error:
             self._fail(session, message, BridgeError("bad_frame", str(error)))
-        except Exception:
+        except Exception as error:
+            if is_out_of_memory(error):
+                self._out_of_memory(message, str(error))
+                return
             log.exception("%s failed", message.kind)
             self._fail(session, message, BridgeError("model", f"{message.kind} failed"))
+
+    def _out_of_memory(self, message: m.Message, reason: str) -> None:
+        """Begin the session again one memory step lower, from its snapshot or its first frame.
+
+        Frames that were delivered stay delivered; the client sends the others again. When no step
+        is left, the session ends with `oom`.
+        """
+        job = self._jobs.get(message.session) if isinstance(message, m.Frame) else None
+        current = job.instance.memory if job is not None else None
+        lower = step_down(current, "the device was full") if current is not None else None
+        log.warning("out of memory: %s", reason)
+        if job is None or lower is None:
+            error = BridgeError("oom", "the device's memory is full, and no step down is left")
+            self._fail(getattr(message, "session", None), message, error)
+            return
+        job.instance.end_sequence_render()
+        tell = self._teller(job.session)
+        job.instance = Instance(
+            job.effect, job.loaded, job.parameters, job.plan, tell=tell, memory=lower
+        )
+        gc.collect()
+        release(self._planner.facts)
+        restored = self._store.load(job.snapshot_key) if job.snapshot_key else None
+        job.next_q, state = restored or (0, None)
+        job.epoch += 1
+        job.late.clear()
+        job.instance.begin_sequence_render([job.stills[digest] for digest in job.refs], state)
+        tell("step_down", {"step": lower.steps[-1].name, "changes_picture": changes(lower)})
+        self._outbox.put(CTL, m.Rewind(job.session, job.next_q, 0, job.epoch, (0, 0)))
 
     def _fail(self, session: bytes | None, message: m.Message, error: BridgeError) -> None:
         log.warning("session %s: %s", session.hex()[:8] if session else "-", error)
@@ -185,6 +220,7 @@ class Compute:
             cadence,
             Instance(effect, loaded, parameters, plan, tell=self._teller(request.session)),
             told=_effective(plan, parameters),
+            plan=plan,
         )
         if key and not request.want.get("fresh"):
             job.restored = self._store.load(key)
@@ -335,6 +371,11 @@ class Compute:
         job = self._jobs.pop(session, None)
         if job is not None:
             job.instance.end_sequence_render()
+
+
+def changes(memory: MemoryPlan) -> bool:
+    """Whether the last step down changes the picture."""
+    return memory.steps[-1].changes_picture
 
 
 def _effective(plan: Plan | None, parameters: Mapping[str, Value]) -> dict[str, Any]:

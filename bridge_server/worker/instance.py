@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accel.memory import MemoryPlan
 from accel.plan import Plan
 from bridge_server.effects.descriptor import Value
 from bridge_server.effects.effect import Effect, Loaded
@@ -58,8 +59,13 @@ class Instance:
         plan: Plan | None = None,
         *,
         tell: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
+        memory: MemoryPlan | None = None,
     ) -> None:
-        """plan: None for an effect without a network. tell: hears of compilation as it goes on."""
+        """plan: None for an effect without a network. tell: hears of compilation as it goes on.
+
+        memory: how the session is held; None lets the plan decide when the size is known.
+        """
+        self.memory = memory
         self._effect = effect
         self._loaded = loaded
         self._parameters = parameters
@@ -149,9 +155,10 @@ class Instance:
 
     def _begin(self, luma: Tensor, index: int) -> Propagator:
         """The session's propagator, with its exemplars or the restored state in it."""
-        memory = None
-        if self._plan is not None and self._working is not None:
-            memory = self._plan.memory_for(*self._working, exemplars=len(self._stills))
+        if self.memory is None and self._plan is not None and self._working is not None:
+            self.memory = self._plan.memory_for(*self._working, exemplars=len(self._stills))
+        memory = self.memory
+        if memory is not None:
             self.degraded += tuple(f"{step.name}: {step.reason}" for step in memory.steps)
         exemplars = [self._fit(still) for still in self._stills]
         if self._loaded.compiler is not None:
