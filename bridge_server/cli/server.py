@@ -23,6 +23,9 @@ def serve(
     ] = None,
     data_port: Annotated[Optional[int], typer.Option(help="TCP port for frames.")] = None,
     host: Annotated[Optional[str], typer.Option(help="Address to listen on.")] = None,
+    metrics_port: Annotated[
+        Optional[int], typer.Option(help="Loopback port for a status page and Prometheus; 0: none.")
+    ] = None,
     log_file: Annotated[Optional[Path], typer.Option(help="Add the log to this file.")] = None,
     log_level: Annotated[Optional[str], typer.Option(help="debug, info, warning or error.")] = None,
     log_json: Annotated[bool, typer.Option(help="One JSON object a line.")] = False,
@@ -35,7 +38,13 @@ def serve(
         from bridge_server.logs import set_up
 
         told = settings.load(
-            {"port": port, "data_port": data_port, "host": host, "log_level": log_level}
+            {
+                "port": port,
+                "data_port": data_port,
+                "host": host,
+                "metrics_port": metrics_port,
+                "log_level": log_level,
+            }
         )
         set_up(told.log_level, log_json, log_file)
         run(told, file=connection_file(), log_json=log_json, ready=_announce)

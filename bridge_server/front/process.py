@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -25,6 +25,7 @@ from bridge_server.front.session_table import SessionTable
 from bridge_server.front.worker_link import WorkerLink
 from bridge_server.gate import Gate
 from bridge_server.keys import Keyring
+from bridge_server.metrics import Metrics
 from bridge_server.peers import Peer, Peers, error_message, protocol
 from bridge_server.settings import Settings
 from host_plugins.launch import ConnectionInfo
@@ -32,6 +33,9 @@ from host_plugins.link import CTL, DATA
 from host_plugins.wire import messages as m
 from host_plugins.wire.buffers import Bytes
 from host_plugins.wire.errors import BridgeError
+
+if TYPE_CHECKING:
+    from bridge_server.status_page import StatusPage
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +73,8 @@ class Front:
         )
         self._table = SessionTable(self._peers, self._worker, settings)
         self._endpoints = self._bind()
+        self._metrics = Metrics()
+        self._page = _open_page(settings.metrics_port, self._metrics)
         self._handlers: dict[type[m.Message], Callable[[Peer, Any], None]] = {
             m.Ping: self._ping,
             m.Status: self._status,
@@ -106,13 +112,18 @@ class Front:
             if heard is not None:
                 self._take(channel, *heard, parts)
         for message, parts in self._worker.receive():
+            if self._page is not None:
+                self._metrics.heard(message, self._table.find(getattr(message, "session", None)))
             self._table.from_worker(message, parts)
         if self._worker.tend():
             self._table.worker_died()
+            self._metrics.worker_died()
         if self._worker.up:
             self._table.reopen_lost()
         self._table.pump()
         self._table.sweep()
+        if self._page is not None:
+            self._metrics.publish(self.status, self._table, self._table.resent)
 
     # --- from clients ---
 
@@ -246,6 +257,8 @@ class Front:
     def _shut_down(self) -> None:
         for peer in self._peers:
             self._peers.send(peer, CTL, m.Bye("the server stops"))
+        if self._page is not None:
+            self._page.close()
         self._worker.stop()
         with suppress(FileNotFoundError):
             self._file.unlink()
@@ -254,6 +267,14 @@ class Front:
             with suppress(FileNotFoundError):
                 (self._file.parent / f"{channel}.sock").unlink()
         self._context.term()
+
+
+def _open_page(port: int, metrics: Metrics) -> StatusPage | None:
+    if port == 0:
+        return None
+    from bridge_server.status_page import StatusPage
+
+    return StatusPage(port, metrics)
 
 
 def _tcp(host: str, port: int = 0, data_port: int = 0) -> dict[str, str]:
