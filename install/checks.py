@@ -18,6 +18,8 @@ from install.report import Report
 
 HOST_TESTS = ("tests/hosts", "tests/wire")
 NAMES = ("lint", "format", "imports", "types", "docs", "hosts", "tests")
+#: One test process a core; the tests of a file stay together, since they share what is costly.
+SPREAD = ("-n", "auto", "--dist", "loadfile")
 #: What else runs on the oldest of them, which is also the floor of the installer.
 FLOOR_TESTS = ("tests/installer",)
 
@@ -41,7 +43,7 @@ def run(root: Path, python: Path, machine: Machine, report: Report, only: Sequen
     if not only or "hosts" in only:
         _check_hosts(root, python, machine, report)
     if not only or "tests" in only:
-        _check("tests", [*module, "pytest"], root, machine, report)
+        _check("tests", [*module, "pytest", *SPREAD], root, machine, report)
 
 
 def _check(name: str, command: Sequence[str], root: Path, machine: Machine, report: Report) -> None:

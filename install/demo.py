@@ -49,7 +49,8 @@ def _one(
     sheet = root / OUTPUT / f"{clip['clip']}_sheet.png"
 
     report.begin(f"demo {clip['clip']}", f"{clip['frames']} frames")
-    words = [command, "colorize", str(plate), "-e", str(exemplar), "-o", str(result), "--overwrite"]
+    pinned = f"{clip['exemplar_first_index']}={exemplar}"
+    words = [command, "colorize", str(plate), "-e", pinned, "-o", str(result), "--overwrite"]
     _run(words, root, env, report)
     report.done(f"demo {clip['clip']}", str(result))
     words = [str(python), "-m", "bridge_server.contact_sheet"]

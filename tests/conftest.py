@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core: more threads would only contend
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

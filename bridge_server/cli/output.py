@@ -21,7 +21,8 @@ UNAVAILABLE_CODES = frozenset(
     (
         *("no_server", "server_not_installed", "server_start_failed", "already_running"),
         *("port_taken", "weights_missing", "weights_mismatch", "license_required"),
-        *("license_forbidden", "busy", "auth", "version", "accelerator_required"),
+        *("license_forbidden", "busy", "auth", "version", "accelerator_required", "offline"),
+        *("host_not_found", "host_lost", "host_unsupported"),
     )
 )
 INPUT_CODES = frozenset(

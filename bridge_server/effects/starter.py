@@ -16,15 +16,13 @@ TEMPORAL_BLEND = Param(
     "temporal_blend",
     "double",
     "Temporal blend",
-    "How much of the last frame's colors optical flow may carry on where it is sure; 0 is off. "
-    "For shots whose exemplar is one of their own frames.",
-    0.0,
+    "How much of the last frame's colors optical flow may carry on where it is sure. It is halved "
+    "until the shot passes a frame that an exemplar is pinned to; 0 is off.",
+    0.98,
     low=0.0,
     high=1.0,
     display=(0.0, 1.0),
 )
-
-
 WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "starter" / "starter.safetensors"
 
 
@@ -40,6 +38,7 @@ def _unavailable() -> BridgeError | None:
 
 def _load(request: LoadRequest) -> Loaded:
     from models.starter.loading import load_starter
+    from models.starter.flow import why_no_flow
 
     plan = request.plan
     built = load_starter(WEIGHTS, device=plan.facts.device, precision=plan.build_precision().name)
@@ -51,13 +50,16 @@ def _load(request: LoadRequest) -> Loaded:
         "commercial": "yes",
         "attribution": "ChromaBridge; pictures it learnt from are listed in its NOTICE",
     }
-    return Loaded(built, made_by, plan.lines())
+    flow = [f"temporal_blend: off ({reason})" for reason in why_no_flow()]
+    return Loaded(built, made_by, (*plan.lines(), *flow))
 
 
 def _propagator(loaded: Loaded, values: Mapping[str, Value], memory: Any) -> Any:
+    from models.starter.flow import why_no_flow
     from models.starter.propagator import StarterPropagator, StarterSettings
 
-    settings = StarterSettings(temporal_blend=float(values["temporal_blend"]))
+    blend = 0.0 if why_no_flow() else float(values["temporal_blend"])
+    settings = StarterSettings(temporal_blend=blend)
     return StarterPropagator(loaded.networks, settings)
 
 

@@ -24,6 +24,12 @@ _INTEGERS = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}
 _FLOATS = {np.dtype(np.float16): 16, np.dtype(np.float32): 32}
 
 
+#: OpenImageIO writes the time of day into these unless told one; equal runs give equal bytes, so
+#: where the plate has no time the epoch stands for none.
+_DATED = (".exr", ".tif", ".tiff", ".dpx")
+_NO_TIME = "1970:01:01 00:00:00"
+
+
 @dataclass(frozen=True)
 class Header:
     """The header of the file that a frame came from, for the writer."""
@@ -112,11 +118,21 @@ def write_image(path: Path, frame: PlateFrame, settings: ImageSettings) -> None:
         done = target.close() and done
         if not done or reason:
             raise _unwritable(path, reason or target.geterror())
+        if path.suffix.lower() == ".dpx":
+            _name_dpx(temporary, path.name)
         temporary.replace(path)
     except OSError as problem:
         raise _unwritable(path, str(problem), problem.errno) from problem
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name_dpx(path: Path, name: str) -> None:
+    """Put the final name into the header (SMPTE 268M, bytes 36 to 135), not the temporary path."""
+    field = name.encode("ascii", "replace")[:99].ljust(100, b"\0")
+    with path.open("r+b") as file:
+        file.seek(36)
+        file.write(field)
 
 
 def _read_part(source: Any, path: Path, part: int) -> Array:
@@ -228,6 +244,8 @@ def _output(
     if frame.timecode:
         word = timecode.pack(frame.timecode)
         spec.attribute("smpte:TimeCode", oiio.TypeDesc("timecode"), (word, _user_bits(source)))
+    if path.suffix.lower() in _DATED and spec.getattribute("DateTime") is None:
+        spec.attribute("DateTime", _NO_TIME)
     for name, value in settings.metadata:
         spec.attribute(name, value)
     return spec, np.ascontiguousarray(pixels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +10,8 @@ import OpenImageIO as oiio
 import pytest
 
 from bridge_server.media import Deliver, open_output, open_plate
+from bridge_server.media.frame import PlateFrame, RgbCoding, RgbPicture
+from bridge_server.media.images import ImageSettings, write_image
 from bridge_server.media.sequences import find_images, frame_path, parse_frames
 from host_plugins.wire.errors import BridgeError
 
@@ -200,3 +203,22 @@ def test_header_entries_reach_every_file(tmp_path, make_image):
     deliver = Deliver(metadata={"chromabridge:network": "starter"})
     copy(tmp_path / "plate.0001.exr", tmp_path / "out.0001.exr", deliver)
     assert open_plate(tmp_path / "out.0001.exr").info.metadata["chromabridge:network"] == "starter"
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".dpx", ".png", ".exr"])
+def test_equal_runs_give_equal_bytes(tmp_path, suffix):
+    """No time of day in the files: a re-run, or one that was killed, ends in the same bytes."""
+    pixels = np.random.default_rng(0).integers(0, 65535, (9, 14, 3), dtype=np.uint16)
+    coding = RgbCoding(16)
+    if suffix == ".exr":
+        pixels, coding = (pixels / 65535).astype(np.float32), RgbCoding(32, floating=True)
+    frame = PlateFrame(1, RgbPicture(pixels, ("R", "G", "B"), (0, 1, 2), coding))
+    written = []
+    for number in range(2):
+        path = tmp_path / str(number) / f"same{suffix}"
+        path.parent.mkdir()
+        write_image(path, frame, ImageSettings())
+        written.append(path.read_bytes())
+        time.sleep(1.05)
+    assert written[0] == written[1]
+    assert str(tmp_path).encode() not in written[0]
