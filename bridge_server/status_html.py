@@ -14,7 +14,7 @@ h1{font-size:22px;margin:0;font-weight:600}
 h1 b{background:linear-gradient(90deg,#9aa0ac 40%,var(--warm) 70%,var(--cool));
 background-clip:text;-webkit-background-clip:text;color:transparent}
 .dim{color:var(--dim)}
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:10px;
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(120px,1fr));gap:10px;
 margin:20px 0}
 .facts div,.session{background:var(--card);border:1px solid var(--line);border-radius:10px;
 padding:12px 14px}
@@ -79,10 +79,10 @@ async function refresh() {
     if (!answer.ok) throw new Error(await answer.text());
     const t = await answer.json();
     at("server").textContent = t.version + " \\u00b7 pid " + t.pid + " \\u00b7 " + t.state +
-      " \\u00b7 up " + span(t.uptime_s);
-    at("facts").replaceChildren(fact("worker", t.worker.doing),
+      " \\u00b7 up " + span(t.uptime_s) + " \\u00b7 worker: " + t.worker.doing;
+    at("facts").replaceChildren(
       fact("frames done", t.frames), fact("sessions", t.open), fact("clients", t.clients),
-      fact("waiting", t.queue), fact("results sent again", t.resent),
+      fact("waiting", t.queue), fact("sent again", t.resent),
       fact("worker restarts", t.worker_deaths),
       fact("device time", span(Object.values(t.device_s).reduce((a, b) => a + b, 0))));
     at("sessions").replaceChildren(...(t.sessions.length ? t.sessions.map(card)

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
+MAX_FILES = 65536
 LONGEST_IPC_PATH = 100
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CAPABILITIES = ("resume", "rewind", "confidence")
@@ -89,6 +91,7 @@ class Front:
 
     def run(self, ready: Callable[[ConnectionInfo], None] | None = None) -> None:
         """Serve until a signal or a stop message. ready: called once clients may connect."""
+        _allow_many_files()
         self._gate.register(self._poller)
         wakee = self._catch_signals()
         self._poller.register(wakee, zmq.POLLIN)
@@ -275,6 +278,19 @@ def _open_page(port: int, metrics: Metrics) -> StatusPage | None:
     from bridge_server.status_page import StatusPage
 
     return StatusPage(port, metrics)
+
+
+def _allow_many_files() -> None:
+    """A connection is an open file: take as many as we may, so that a crowd shuts nobody out."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if 0 <= soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _tcp(host: str, port: int = 0, data_port: int = 0) -> dict[str, str]:
