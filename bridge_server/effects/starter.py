@@ -37,8 +37,8 @@ def _unavailable() -> BridgeError | None:
 
 
 def _load(request: LoadRequest) -> Loaded:
-    from models.starter.loading import load_starter
     from models.starter.flow import why_no_flow
+    from models.starter.loading import load_starter
 
     plan = request.plan
     built = load_starter(WEIGHTS, device=plan.facts.device, precision=plan.build_precision().name)
