@@ -110,7 +110,8 @@ class SessionTable:
     def _take_over(self, record: SessionRecord) -> None:
         """A client that opens a job again ends the parked session that its old self left."""
         for old in list(self._sessions.values()):
-            if record.job and old.job == record.job and old.peer is None:
+            same = old.job == record.job and old.user == record.user
+            if record.job and same and old.peer is None:
                 self._end(old)
 
     def _open_on_worker(self, record: SessionRecord) -> None:
@@ -125,7 +126,7 @@ class SessionTable:
                 record.context,
                 record.want,
                 record.priority,
-                record.job,
+                f"{record.user}: {record.job}" if record.job else "",  # states are never shared
                 record.id,
                 record.epoch,
             ),
