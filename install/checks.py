@@ -80,7 +80,9 @@ def _check_hosts(root: Path, python: Path, machine: Machine, report: Report) -> 
             report.skipped(name, error.message)
             continue
         more = FLOOR_TESTS if minor == min(HOST_MINORS) else ()
-        _check(name, [str(own), "-m", "pytest", "-q", *folders, *more], root, machine, report)
+        _check(
+            name, [str(own), "-m", "pytest", "-q", *SPREAD, *folders, *more], root, machine, report
+        )
 
 
 def _host_python(

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from accel.report import PerformanceReport
 from bridge_server import __version__
 
 FORMAT = 1
@@ -56,30 +57,40 @@ class Record:
         if text not in self.warnings:
             self.warnings.append(text)
 
+    @property
+    def performance(self) -> PerformanceReport:
+        """The run in the fields that users of the research nodes know."""
+        wall, load = self.times_s.get("wall", 0.0), self.times_s.get("load", 0.0)
+        names = ("precision", "use_torch_compile", "use_sage_attention", "memory_mode")
+        effective = {name: self.effective[name] for name in names if name in self.effective}
+        return PerformanceReport(
+            effect=self.effect,
+            frames=self.frames_done,
+            height=self.full_size[0],
+            width=self.full_size[1],
+            working_size=self.working_size,
+            total_s=max(0.0, wall - load),
+            load_s=load,
+            asked={name: self.asked[name] for name in effective if name in self.asked},
+            effective=effective,
+            reasons=tuple(self.notes),
+        )
+
     def lines(self) -> list[str]:
-        """The performance report as text: what ran, how long it took, and where the time went."""
-        height, width = self.full_size
-        small_height, small_width = self.working_size
-        wall = self.times_s.get("wall", 0.0)
-        each = wall / self.frames_done if self.frames_done else 0.0
+        """The performance report as text, with what made the colors and every warning."""
+        made_by = (
+            f"Made by {self.made_by.get('network', '?')}, weights "
+            f"{self.made_by.get('weights', '?')} ({self.made_by.get('license', '?')}), "
+            f"{self.started_at}"
+        )
         stages = ", ".join(f"{name} {value:.2f}" for name, value in self.times_s.items())
-        switches = ("use_torch_compile", "use_sage_attention", "precision", "memory_mode")
-        lines = [
-            f"date: {self.started_at}",
-            f"effect: {self.effect}; made by: {self.made_by.get('network', '?')}, weights "
-            f"{self.made_by.get('weights', '?')} ({self.made_by.get('license', '?')})",
-            f"frames: {self.frames_done} made, {self.frames_kept} kept, of {self.frames_asked}",
-            f"resolution: {width}x{height}, working size {small_width}x{small_height}",
-            f"total: {wall:.2f} s, {self.frames_per_s:.2f} frames/s, {each:.3f} s a frame",
-            f"seconds by stage (they overlap): {stages}",
+        return [
+            made_by,
+            *self.performance.text().splitlines(),
+            f"Seconds by stage (they overlap): {stages}",
+            f"{self.frames_kept} of {self.frames_asked} frames kept from an earlier run",
+            *(f"warning: {warning}" for warning in self.warnings),
         ]
-        for name in switches:
-            if name in self.effective:
-                asked = self.asked.get(name, "default")
-                lines.append(f"{name}: asked {asked}, effective {self.effective[name]}")
-        lines += [f"note: {note}" for note in self.notes]
-        lines += [f"warning: {warning}" for warning in self.warnings]
-        return lines
 
     def save(self, path: Path) -> None:
         """Write through a temporary name."""
@@ -89,7 +100,7 @@ class Record:
             "python": platform.python_version(),
             "system": platform.platform(),
             **asdict(self),
-            "report": self.lines(),
+            "performance": self.performance.to_json(),
             "times_s": {stage: round(value, 3) for stage, value in self.times_s.items()},
         }
         temporary = path.with_name(f".{path.name}.part")

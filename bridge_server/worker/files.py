@@ -49,7 +49,7 @@ def encode_result(
     with tempfile.TemporaryDirectory(prefix="chromabridge-") as folder:
         path = Path(folder) / f"frame.{encoding}"
         target = image_coding(path, source.plate.info, Deliver())
-        chroma = chroma.half().float()
+        chroma = chroma.half().float().cpu()
         joined = join(source.frame, chroma, join_settings(source.spaces, parameters), target)
         write_image(path, joined, ImageSettings())
         data = path.read_bytes()

@@ -66,6 +66,7 @@ class Instance:
         memory: how the session is held; None lets the plan decide when the size is known.
         """
         self.memory = memory
+        self._device = torch.device("cpu" if plan is None else plan.facts.device)
         self._effect = effect
         self._loaded = loaded
         self._parameters = parameters
@@ -99,7 +100,7 @@ class Instance:
         elif size != self._full:
             raise ValueError(f"expected frames of {self._full}, got {size}")
         assert self._working is not None
-        full = luma[None, None]
+        full = luma[None, None].to(self._device, non_blocking=True)
         small_luma, small_gray = working_luma(full, *self._working)
         propagator = self._propagator or self._begin(small_luma, index)
         if cut:
@@ -194,6 +195,8 @@ class Instance:
 
     def _fit(self, still: Still) -> Exemplar:
         assert self._working is not None
-        luma, chroma, valid = fit_exemplar(still.rgb, *self._working, matte=still.matte)
+        matte = None if still.matte is None else still.matte.to(self._device)
+        rgb = still.rgb.to(self._device)
+        luma, chroma, valid = fit_exemplar(rgb, *self._working, matte=matte)
         whole = bool(torch.all(valid == 1))
         return Exemplar(luma, chroma, still.index, None if whole else valid, still.digest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -139,7 +140,6 @@ class Dispatcher:
         self.script = script
         self.On = Handlers()
         self.running = False
-        self.ticks = 0
 
     @property
     def window(self) -> Window:
@@ -151,10 +151,11 @@ class Dispatcher:
 
     def RunLoop(self) -> None:
         self.running = True
+        deadline = time.monotonic() + 60
         while self.running:
-            self.ticks += 1
-            if self.ticks > 20000:
+            if time.monotonic() > deadline:
                 raise AssertionError("the window was never closed")
+            time.sleep(0.001)  # a timer has an interval, in which jobs go on
             self.script(self)
             tick = self.On.named.get("Timeout")
             if tick is not None and self.running:
