@@ -115,6 +115,7 @@ def test_the_demo_ends_in_results_and_contact_sheets(
         "file": "tiny.mp4",
         "frames": 3,
         "exemplar_first": "still.png",
+        "exemplar_first_index": 0,
     }
     (folder / "manifest.json").write_text(json.dumps([clip]))
     monkeypatch.setattr(demo, "CLIPS", ("tiny",))

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import runpy
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,10 +185,18 @@ def test_without_a_server_the_node_says_so_and_offers_to_start_one(
     assert starts[-1]
 
 
+def finish_tasks() -> None:
+    """Wait for what the host layer asked in the background."""
+    for thread in threading.enumerate():
+        if thread.name == "chromabridge-task":
+            thread.join(timeout=10)
+
+
 def test_a_newer_effect_offers_an_update_that_keeps_values(
     nuke: FakeNuke, buttons: Any, bridge: FakeBridge
 ) -> None:
     node = buttons.create()
+    finish_tasks()  # the new node's own question would bring the older answer after the newer one
     node["p_saturation"].setValue(0.5)
     newer = {**DESCRIPTOR, "version": [1, 1]}
     newer["params"] = [*DESCRIPTOR["params"], {

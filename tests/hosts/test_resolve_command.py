@@ -93,7 +93,7 @@ def test_without_resolve_the_command_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "DaVinciResolveScript", module)
     monkeypatch.setattr(sys, "path", list(sys.path))
     done = CliRunner().invoke(command.app, ["list"])
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "External scripting" in done.output
     assert "Traceback" not in done.output
 
