@@ -134,13 +134,15 @@ class Server:
         want: Optional[Mapping[str, Any]] = None,
         priority: str = "batch",
         job: str = "",
+        total: int = 0,
         on_event: Optional[EventHandler] = None,
     ) -> Session:
         """Open a session and wait until its network is loaded.
 
         parameters: by name, those left out keep their default. want: {"dtype": "<f2" | "<f4",
         "confidence": bool, "encoding": "raw" | a file format}. priority: interactive, review or
-        batch. job: a key under which a later open may take the work up again. on_event: called
+        batch. job: a key under which a later open may take the work up again. total: how many
+        frames there will be, for the server's status; 0 when it is not known. on_event: called
         with name and data while loading. Raises BridgeError: unknown_effect, unknown_param,
         bad_param, exemplar_missing, weights_missing, license_required, ...
         """
@@ -150,7 +152,7 @@ class Server:
             )
         refs = tuple({"id": picture.digest, "fr": picture.index} for picture in exemplars)
         request = m.Open(
-            effect, parameters or {}, refs, context, want or {}, PRIORITIES[priority], job
+            effect, parameters or {}, refs, context, want or {}, PRIORITIES[priority], job, total
         )
         return Session(self._connection, request, exemplars, on_event=on_event)
 

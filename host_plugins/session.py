@@ -197,6 +197,7 @@ class Session:
             self._request.want,
             self._request.priority,
             self._request.job,
+            self._request.total,
             request=self._connection.number(),
         )
         opened = self._connection.request(request, timeout_s=FIRST_RESULT_S, inbox=self._inbox)

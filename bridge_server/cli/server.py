@@ -78,8 +78,10 @@ def _show_status(told: Any) -> None:
     say(f"worker: {worker['doing']}, pid {worker['pid']}, {worker['deaths']} deaths")
     table = Table("session", "client", "effect", "done", "waiting", "frames/s", "parked")
     for session in told["sessions"]:
-        names = ("id", "client", "effect", "done", "waiting", "fps", "parked")
-        table.add_row(*(str(session[name]) for name in names))
+        of = f" of {session['total']}" if session["total"] else ""
+        names = ("id", "client", "effect", "waiting", "fps", "parked")
+        cells = [str(session[name]) for name in names]
+        table.add_row(*cells[:3], f"{session['done']}{of}", *cells[3:])
     console.print(table if told["sessions"] else "no sessions")
 
 

@@ -204,6 +204,7 @@ class Front:
                     "client": record.user,
                     "effect": record.effect,
                     "done": record.frames_done,
+                    "total": record.total,
                     "waiting": len(record.queue),
                     "fps": round(record.frames_done / max(1e-3, now - record.opened_at), 2),
                     "parked": record.peer is None,

@@ -97,6 +97,7 @@ class SessionTable:
             want=_checked_want(request.want),
             priority=request.priority,
             job=request.job,
+            total=request.total,
             user=peer.name,
             context=request.context,
         )
@@ -126,9 +127,10 @@ class SessionTable:
                 record.context,
                 record.want,
                 record.priority,
-                f"{record.user}: {record.job}" if record.job else "",  # states are never shared
-                record.id,
-                record.epoch,
+                # saved states are never shared between users
+                f"{record.user}: {record.job}" if record.job else "",
+                session=record.id,
+                epoch=record.epoch,
             ),
         )
 

@@ -45,6 +45,7 @@ class SessionRecord:
     job: str
     user: str
     context: str = "filter"
+    total: int = 0
     id: bytes = field(default_factory=lambda: os.urandom(16))
     epoch: int = 0
     #: the request that waits for its answer, until the worker has opened the session

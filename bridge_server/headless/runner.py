@@ -255,6 +255,7 @@ class Runner:
             want={"dtype": "<f2", "fresh": fresh},
             priority=self._job.priority,
             job=job_key(self._job),
+            total=self.record.frames_asked,
             on_event=self._event,
         )
         self.record.add_time("load", time.perf_counter() - started)

@@ -200,6 +200,8 @@ class Open(Message):
     want: Mapping[str, Any] = optional_map("want")
     priority: int = key("pr", f.integer(0, 2), 2)
     job: str = key("job", f.text, "")
+    #: how many frames the job has, for those who watch it; 0 when nobody knows
+    total: int = key("n", f.u64, 0)
     #: from the front to its worker: the id that the client knows
     session: Optional[bytes] = key("s", f.session_id, None)
     #: from the front to its worker: the epoch that this state begins with

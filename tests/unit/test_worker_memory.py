@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,3 +111,36 @@ def test_when_no_step_is_left_the_session_ends_with_a_code(compute):
     assert errors[0].hint
     _, again = run(worker, outbox, fails=0)
     assert len(again) == 6
+
+
+def test_a_full_disk_costs_the_snapshot_and_not_the_job(tmp_path, monkeypatch):
+    """The client is told, frames go on, and nothing half-written stays."""
+    from bridge_server.worker import snapshots
+
+    def full(*args, **kwargs):
+        Path(args[1]).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(snapshots, "save_file", full)
+    waker = Waker()
+    outbox = Outbox(waker)
+    settings = {**asdict(Settings()), "snapshot_frames": 2}
+    worker = Compute(outbox, home=tmp_path, settings=settings)
+    digest = content_digest(STILL)
+    said: list[m.Message] = []
+    with torch.inference_mode():
+        messages: list[m.Message] = [
+            m.Open("lookup", {}, ({"id": digest, "fr": None},), job="j", session=SESSION),
+            m.Exemplar(SESSION, digest, (STILL,)),
+        ]
+        plate = Buffer("y", "u1", (16, 24), bytes(384))
+        messages += [m.Frame(SESSION, q, 0, q, (plate,)) for q in range(5)]
+        for message in messages:
+            worker._guarded(message)
+            said += [message for _, message in outbox.take()]
+    waker.close()
+    assert sum(isinstance(message, m.Result) for message in said) == 5
+    failed = [x for x in said if isinstance(x, m.Event) and x.name == "snapshot_failed"]
+    assert failed
+    assert "No space left" in failed[0].data["why"]
+    assert not list((tmp_path / "snapshots").iterdir())
