@@ -54,7 +54,8 @@ function card(s) {
   if (s.parked) head.append(make("span", "parked: its client is away", "tag"));
   text.append(head);
   const where = s.last === null ? "no frame yet" : "frame " + s.last;
-  text.append(make("p", where + " \\u00b7 " + (s.total ? s.done + " of " + s.total : s.done) + " done \\u00b7 " + s.waiting +
+  const done = s.total ? s.done + " of " + s.total : s.done;
+  text.append(make("p", where + " \\u00b7 " + done + " done \\u00b7 " + s.waiting +
     " waiting \\u00b7 " + s.fps + " frames/s"));
   const made = Object.entries(s.made_by).map(([k, v]) =>
     k + " " + (typeof v === "object" ? JSON.stringify(v) : v)).join(" \\u00b7 ");
