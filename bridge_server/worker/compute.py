@@ -397,7 +397,8 @@ def _answer(
         first = from_tensor("ab", rendered.chroma, dtype)
     else:
         encoding = str(job.want.get("encoding", asked.encoding))
-        first = encode_result(source, rendered.chroma, encoding, job.parameters)
+        made_by = job.loaded.made_by
+        first = encode_result(source, rendered.chroma, encoding, job.parameters, made_by)
     if rendered.confidence is None:
         return (first,)
     return first, from_tensor("confidence", rendered.confidence, dtype)

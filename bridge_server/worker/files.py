@@ -43,15 +43,23 @@ def decode_plate(buffer: Buffer, parameters: Mapping[str, Any]) -> FilePlate:
 
 
 def encode_result(
-    source: FilePlate, chroma: Tensor, encoding: str, parameters: Mapping[str, Any]
+    source: FilePlate,
+    chroma: Tensor,
+    encoding: str,
+    parameters: Mapping[str, Any],
+    made_by: Mapping[str, str],
 ) -> Buffer:
-    """Join and write the frame as a file of that format; chroma: (2, H, W)."""
+    """Join and write the frame as a file of that format; chroma: (2, H, W).
+
+    made_by: goes into the header where the format holds text.
+    """
+    told = tuple(sorted((f"chromabridge:{name}", value) for name, value in made_by.items()))
     with tempfile.TemporaryDirectory(prefix="chromabridge-") as folder:
         path = Path(folder) / f"frame.{encoding}"
         target = image_coding(path, source.plate.info, Deliver())
         chroma = chroma.half().float().cpu()
         joined = join(source.frame, chroma, join_settings(source.spaces, parameters), target)
-        write_image(path, joined, ImageSettings())
+        write_image(path, joined, ImageSettings(metadata=told))
         data = path.read_bytes()
     return Buffer("file", "u1", (len(data),), data, encoding)
 

@@ -257,3 +257,30 @@ def test_a_description_has_all_that_a_panel_needs(server):
                     assert param["default"] in param["choices"]
                 if param["kind"] in ("int", "double"):
                     assert param["low"] <= param["default"] <= param["high"]
+
+
+def test_an_encoded_frame_comes_back_as_a_file_that_says_what_colored_it(server, still, tmp_path):
+    import OpenImageIO as oiio
+
+    from host_plugins.client import file_buffer
+
+    gray = np.linspace(-0.05, 1.5, 18 * 32, dtype=np.float32).reshape(18, 32, 1).repeat(3, 2)
+    out = oiio.ImageOutput.create("x.exr")
+    assert out.open(str(tmp_path / "plate.exr"), oiio.ImageSpec(32, 18, 3, "float"))
+    assert out.write_image(gray)
+    out.close()
+    frame = ClipFrame(7, (file_buffer(tmp_path / "plate.exr"),))
+    with (
+        server.client() as connected,
+        connected.open("lookup", {}, [still], want={"encoding": "exr"}) as session,
+    ):
+        (result,) = session.stream([frame])
+    assert (result.index, result.buffers[0].name, result.buffers[0].encoding) == (7, "file", "exr")
+    (tmp_path / "color.exr").write_bytes(result.buffers[0].data)
+    picture = oiio.ImageBuf(str(tmp_path / "color.exr"))
+    assert picture.spec().getattribute("chromabridge:network") == "lookup"
+    assert picture.spec().getattribute("chromabridge:license") == "Apache-2.0"
+    weights = np.array([0.2126, 0.7152, 0.0722])
+    colored = picture.get_pixels(oiio.FLOAT)
+    np.testing.assert_allclose(colored @ weights, gray @ weights, rtol=1e-5, atol=1e-6)
+    assert np.abs(colored - gray).max() > 0.01
