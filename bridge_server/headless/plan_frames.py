@@ -29,6 +29,11 @@ class FramePlan:
     index: ContentIndex | None = None
     output: Output | None = None
 
+    def begin(self, number: int) -> None:
+        """Frame `number` is about to be written."""
+        if self.index is not None and isinstance(self.output, ImageOutput):
+            self.index.claim(self.output.path_of(number))
+
     def done(self, number: int) -> None:
         """Frame `number` is written under its final name."""
         if self.index is not None and isinstance(self.output, ImageOutput):

@@ -229,6 +229,7 @@ class Runner:
         chroma = np.frombuffer(buffer.data, buffer.dtype).reshape(buffer.shape)
         joined = join(frame, chroma, settings, output.target)
         middle = time.perf_counter()
+        self._plan.begin(result.index)
         output.write(joined)
         self._plan.done(result.index)
         self.record.add_time("join", middle - started)

@@ -88,10 +88,19 @@ class ContentIndex:
         with self._lock:
             return path.name in self._entries
 
+    def claim(self, path: Path) -> None:
+        """Say, before `path` is written, that it will be ours.
+
+        A kill between the file and its record then leaves a file that is known, if for no key.
+        """
+        self._append(Entry("", path.name, -1))
+
     def record(self, path: Path, key: str) -> None:
         """Remember that `path`, now whole, was made for `key`."""
-        entry = Entry(key, path.name, path.stat().st_size)
-        line = json.dumps({"key": key, "file": entry.name, "bytes": entry.nbytes})
+        self._append(Entry(key, path.name, path.stat().st_size))
+
+    def _append(self, entry: Entry) -> None:
+        line = json.dumps({"key": entry.key, "file": entry.name, "bytes": entry.nbytes})
         with self._lock:
             # A line that a kill cut off is ended first, so that it spoils no other.
             with self._path.open("a", encoding="utf-8") as index:

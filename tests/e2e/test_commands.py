@@ -320,3 +320,15 @@ def test_a_job_killed_at_any_process_ends_in_the_bytes_of_an_unbroken_run(
     assert run(broken) == 0
     assert sums(broken) == sums(tmp_path / "whole")
     assert not list(broken.glob(".*part*"))
+
+
+def test_a_file_whose_record_a_kill_cut_off_is_made_again(here, sequence, exemplar, tmp_path):
+    """Killed between the file's final name and its line in the index."""
+    out = tmp_path / "c.####.exr"
+    words = ["colorize", str(sequence), "-e", str(exemplar), "-o", str(out), "--effect", "lookup"]
+    fine(here.command(*words))
+    first = sums(tmp_path)
+    index = tmp_path / ".chromabridge-index.jsonl"
+    index.write_text("\n".join(index.read_text().splitlines()[:-1]) + "\n")
+    assert "7 frames unchanged" in fine(here.command(*words))
+    assert sums(tmp_path) == first

@@ -84,6 +84,10 @@ def ask(link: ZmqLink, message: Message, kind: type[Message]):
     raise AssertionError(f"no {kind.kind} came")
 
 
+#: how a door that stays shut looks from outside, by what arrives first
+REFUSED = ("auth", "timeout", "disconnected")
+
+
 def refusal(call, *args) -> str:
     with pytest.raises(BridgeError) as caught:
         call(*args)
@@ -108,15 +112,15 @@ def test_an_allowed_key_gets_in_under_its_own_name(remote):
 def test_an_unknown_key_and_a_wrong_server_key_do_not_get_in(remote):
     stranger, other_server = KeyPair.new(), KeyPair.new()
     known = remote.keyring.new("known")
-    assert refusal(remote.shake_hands, stranger) == "auth"
-    assert refusal(remote.shake_hands, known, other_server.public) == "auth"
+    assert refusal(remote.shake_hands, stranger) in REFUSED
+    assert refusal(remote.shake_hands, known, other_server.public) in REFUSED
     remote.shake_hands(known).close()
 
 
 def test_a_public_key_alone_does_not_get_in(remote):
     pair = remote.keyring.new("public")
     thief = KeyPair(pair.public, KeyPair.new().secret)
-    assert refusal(remote.shake_hands, thief) in ("auth", "timeout")
+    assert refusal(remote.shake_hands, thief) in REFUSED
 
 
 def test_without_curve_nothing_is_answered_on_the_remote_address(remote):
@@ -140,7 +144,7 @@ def test_a_revoked_key_is_cut_off_and_does_not_come_back(remote):
         assert ask(link, hello, m.Error).code == "auth"
     finally:
         link.close()
-    assert refusal(remote.shake_hands, pair) == "auth"
+    assert refusal(remote.shake_hands, pair) in REFUSED
 
 
 def test_eight_clients_at_once_are_let_in_by_their_keys_alone(remote):
