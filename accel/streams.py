@@ -1,18 +1,20 @@
-"""Overlaps upload, compute and download of neighboring frames on CUDA; elsewhere runs in order."""
+"""Copies to and from a CUDA device on lanes of their own, beside the lane that computes.
+
+The computing lane is torch's current stream, so that nothing else in a worker has to know of them:
+a frame's upload runs while the frame before it is computed, and its download while the next one is.
+Elsewhere, and where a trial at the start fails, tensors are copied in order, as ever.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from accel.device import Facts
-
-T = TypeVar("T")
 
 
 class Event(Protocol):
@@ -28,9 +30,9 @@ class Backend(Protocol):
 
     def lane(self, name: str) -> Any: ...
 
-    def event(self) -> Event: ...
+    def computing(self) -> Any: ...
 
-    def on(self, lane: Any) -> AbstractContextManager[Any]: ...
+    def event(self) -> Event: ...
 
     def wait(self, lane: Any, event: Event) -> None: ...
 
@@ -40,51 +42,75 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True)
-class Pending(Generic[T]):
-    """A frame under way. result() waits for its download and nothing else."""
+class Pending:
+    """Results on their way to the host; result() waits for their copies and nothing else."""
 
-    _result: T
+    _results: tuple[Tensor, ...]
     _done: Event | None = None
-    _keep: tuple[Any, ...] = ()  # source buffers, alive until the copy has left them
+    _sources: tuple[Tensor, ...] = field(default=(), repr=False)  # alive until copied
 
-    def result(self) -> T:
+    def result(self) -> tuple[Tensor, ...]:
+        """The results in the host's memory. Raises what the device raised while it made them."""
         if self._done is not None:
             self._done.synchronize()
-        return self._result
+        return self._results
 
 
 class Lanes:
-    """Three lanes, one frame behind the other; frames leave in the order in which they came."""
+    """How a worker's frames get to its device and its results back."""
 
     def __init__(self, facts: Facts, backend: Backend | None = None) -> None:
-        self._backend = backend or (CudaBackend(facts) if facts.kind == "cuda" else None)
-        names = ("upload", "compute", "download")
-        self._lanes = [self._backend.lane(name) for name in names] if self._backend else []
+        """Tries the lanes once; where that fails, why_not says how, and copies run in order."""
+        self.device = facts.device
+        self.why_not = "" if facts.kind == "cuda" or backend else f"this device is {facts.kind}"
+        self._backend: Backend | None = None
+        if not self.why_not:
+            self._try(backend or CudaBackend(facts))
 
     @property
     def overlapping(self) -> bool:
         return self._backend is not None
 
-    def run(self, frame: Tensor, compute: Callable[[Tensor], Tensor]) -> Pending[Tensor]:
-        """frame: on the host. compute: device tensor -> device tensor, queues work only.
+    def upload(self, tensor: Tensor) -> Tensor:
+        """A tensor of the host on the device, ready for the computing lane."""
+        backend = self._backend
+        if backend is None:
+            return tensor.to(self.device)
+        user, arrived = backend.computing(), backend.event()
+        on_device = backend.upload(tensor, self._up, user)
+        arrived.record(self._up)
+        backend.wait(user, arrived)
+        return on_device
 
-        Returns at once on CUDA, with the host's result pending; on other devices with it done.
+    def download(self, *tensors: Tensor) -> Pending:
+        """What the computing lane has been asked for so far, on its way to the host.
+
+        Tensors must not be written to afterwards. Returns at once when overlapping.
         """
         backend = self._backend
         if backend is None:
-            return Pending(compute(frame))
-        upload, work, download = self._lanes
-        uploaded, computed, done = backend.event(), backend.event(), backend.event()
-        on_device = backend.upload(frame, upload, work)
-        uploaded.record(upload)
-        backend.wait(work, uploaded)
-        with backend.on(work):
-            result = compute(on_device)
-        computed.record(work)
-        backend.wait(download, computed)
-        on_host = backend.download(result, download)
-        done.record(download)
-        return Pending(on_host, done, (frame, on_device, result))
+            return Pending(tuple(tensor.cpu() for tensor in tensors))
+        computed, done = backend.event(), backend.event()
+        computed.record(backend.computing())
+        backend.wait(self._down, computed)
+        results = tuple(backend.download(tensor, self._down) for tensor in tensors)
+        done.record(self._down)
+        return Pending(results, done, tensors)
+
+    def __str__(self) -> str:
+        return "copies: overlapped" + (f" (not: {self.why_not})" if self.why_not else "")
+
+    def _try(self, backend: Backend) -> None:
+        """There and back once: what a driver or torch refuses must not cost a frame later."""
+        sent = torch.arange(64, dtype=torch.float32)
+        try:
+            self._up, self._down = backend.lane("upload"), backend.lane("download")
+            self._backend = backend
+            (found,) = self.download(self.upload(sent) * 2).result()
+            if not torch.equal(found, sent * 2):
+                raise RuntimeError("a trial copy came back different")
+        except (RuntimeError, TypeError, AttributeError) as error:
+            self._backend, self.why_not = None, f"the trial failed: {str(error)[:200]}"
 
 
 class CudaBackend:
@@ -96,30 +122,33 @@ class CudaBackend:
 
     def lane(self, name: str) -> Any:
         """A stream that has seen everything queued so far, the loading of weights included."""
-        stream = self._cuda.Stream(self._device, priority=-1 if name == "compute" else 0)
-        stream.wait_stream(self._cuda.current_stream(self._device))
+        stream = self._cuda.Stream(self._device)
+        stream.wait_stream(self.computing())
         return stream
+
+    def computing(self) -> Any:
+        return self._cuda.current_stream(self._device)
 
     def event(self) -> Event:
         event: Event = self._cuda.Event()
         return event
 
-    def on(self, lane: Any) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = self._cuda.stream(lane)
-        return context
-
     def wait(self, lane: Any, event: Event) -> None:
         lane.wait_event(event)
 
     def upload(self, tensor: Tensor, lane: Any, user: Any) -> Tensor:
-        with self.on(lane):
+        with self._on(lane):
             on_device = tensor.pin_memory().to(self._device, non_blocking=True)
         on_device.record_stream(user)  # its memory is not reused before that lane is done with it
         return on_device
 
     def download(self, tensor: Tensor, lane: Any) -> Tensor:
         on_host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-        with self.on(lane):
+        with self._on(lane):
             on_host.copy_(tensor, non_blocking=True)
         tensor.record_stream(lane)
         return on_host
+
+    def _on(self, lane: Any) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = self._cuda.stream(lane)
+        return context

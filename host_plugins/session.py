@@ -73,8 +73,9 @@ class ColoredFrame:
 class Session:
     """Made by Server.open; a context manager.
 
-    effective: the parameters and settings that the server really uses. warnings: why they differ
-    from what was asked.
+    effective: the parameters and settings that the server really uses; what turns out otherwise
+    in the course of a run replaces what was said at its start. warnings: why they differ from what
+    was asked.
     """
 
     def __init__(
@@ -363,5 +364,9 @@ class Session:
         return max(LEAST_RESULT_S, 20 * statistics.median(self._durations))
 
     def _tell(self, item: object) -> None:
-        if isinstance(item, m.Event) and self._on_event is not None:
+        if not isinstance(item, m.Event):
+            return
+        if item.name == "effective":
+            self.effective = {**self.effective, **item.data}
+        if self._on_event is not None:
             self._on_event(item.name, item.data)

@@ -24,7 +24,8 @@ class Record:
 
     times_s: seconds by stage: load (until the network was ready), decode (plate to luma), queue
     (on the way and waiting), prepare and enlarge (working size and back), network, join, encode;
-    stages overlap, so that they add up to more than wall.
+    stages overlap, so that they add up to more than wall. ran: what turned out otherwise than
+    effective had it when the session began.
     """
 
     plate: str
@@ -32,6 +33,7 @@ class Record:
     effect: str
     asked: Mapping[str, Any]
     effective: dict[str, Any] = field(default_factory=dict)
+    ran: dict[str, Any] = field(default_factory=dict)
     made_by: dict[str, Any] = field(default_factory=dict)
     exemplars: list[dict[str, Any]] = field(default_factory=list)
     full_size: tuple[int, int] = (0, 0)
@@ -62,7 +64,8 @@ class Record:
         """The run in the fields that users of the research nodes know."""
         wall, load = self.times_s.get("wall", 0.0), self.times_s.get("load", 0.0)
         names = ("precision", "use_torch_compile", "use_sage_attention", "memory_mode")
-        effective = {name: self.effective[name] for name in names if name in self.effective}
+        said = {**self.effective, **self.ran}
+        effective = {name: said[name] for name in names if name in said}
         return PerformanceReport(
             effect=self.effect,
             frames=self.frames_done,

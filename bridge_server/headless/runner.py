@@ -263,7 +263,9 @@ class Runner:
         return self._session
 
     def _event(self, name: str, data: Mapping[str, Any]) -> None:
-        if name not in ("loading", "cancelled"):
+        if name == "effective":
+            self.record.ran.update(data)
+        elif name not in ("loading", "cancelled"):
             self.record.warn(f"{name}: {json.dumps(dict(data), default=str)}")
         self._on_event(name, data)
 

@@ -12,14 +12,15 @@ import queue
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from accel.compiling import use_cache
-from accel.device import release
+from accel.compiling import Compiler, use_cache
+from accel.device import Facts, release
 from accel.memory import MemoryPlan, is_out_of_memory, step_down
 from accel.plan import Plan
 from bridge_server import __version__
@@ -28,15 +29,15 @@ from bridge_server.effects.descriptor import Value
 from bridge_server.effects.effect import Effect, Loaded, LoadRequest
 from bridge_server.effects.performance import switches_of
 from bridge_server.peers import error_message
-from bridge_server.worker.files import FilePlate, decode_exemplar, decode_plate, encode_result
-from bridge_server.worker.instance import Instance, Rendered, Still
+from bridge_server.worker.delivery import Delivery, Unfinished, answer
+from bridge_server.worker.files import decode_exemplar, decode_plate
+from bridge_server.worker.instance import Instance, Still
 from bridge_server.worker.outbox import Outbox
-from bridge_server.worker.planes import from_tensor, to_tensor
+from bridge_server.worker.planes import to_tensor
 from bridge_server.worker.planning import Planner
 from bridge_server.worker.snapshots import Cadence, SnapshotStore, fingerprint
-from host_plugins.link import CTL, DATA
+from host_plugins.link import CTL
 from host_plugins.wire import messages as m
-from host_plugins.wire.buffers import Buffer
 from host_plugins.wire.errors import BridgeError
 from models.propagator import State
 from models.weights import WeightsMismatch
@@ -60,7 +61,7 @@ class Job:
     snapshot_key: str
     cadence: Cadence
     instance: Instance
-    told: Mapping[str, Any]
+    told: dict[str, Any]
     plan: Plan | None = None
     next_q: int = 0
     saved: int | None = None
@@ -84,6 +85,7 @@ class Compute:
         self._cancelled: set[bytes] = set()
         self._step_began: float | None = None
         self._doing = "idle"
+        self._delivery = Delivery(outbox, self._attempt)
         self._store = SnapshotStore(home / "snapshots")
         use_cache(home / "compiled")
 
@@ -107,21 +109,35 @@ class Compute:
             "state_bytes": sum(job.instance.nbytes for job in list(self._jobs.values())),
         }
 
+    @property
+    def facts(self) -> Facts | None:
+        """Of the device in use; None before a network was planned for one."""
+        return self._planner.known
+
     def run(self) -> None:
         """Work until a stop message."""
         with torch.inference_mode():
             while True:
                 message = self._messages.get()
                 if isinstance(message, m.Stop):
+                    self._delivery.finish()
                     return
                 self._step_began = time.monotonic()
                 self._guarded(message)
+                if self._messages.empty():
+                    self._delivery.finish()
                 self._step_began, self._doing = None, "idle"
 
     def _guarded(self, message: m.Message) -> None:
+        if not isinstance(message, m.Frame):
+            self._delivery.finish()
+        self._attempt(message, lambda: self._take(message))
+
+    def _attempt(self, message: m.Message, work: Callable[[], None]) -> None:
+        """Do a message's work; what it raises is answered as this message's error."""
         session: bytes | None = getattr(message, "session", None)
         try:
-            self._take(message)
+            work()
         except BridgeError as error:
             self._fail(session, message, error)
         except WeightsMismatch as error:
@@ -141,6 +157,7 @@ class Compute:
         Frames that were delivered stay delivered; the client sends the others again. When no step
         is left, the session ends with `oom`.
         """
+        self._delivery.finish()
         job = self._jobs.get(message.session) if isinstance(message, m.Frame) else None
         current = job.instance.memory if job is not None else None
         lower = step_down(current, "the device was full") if current is not None else None
@@ -150,9 +167,8 @@ class Compute:
             self._fail(getattr(message, "session", None), message, error)
             return
         job.instance.end_sequence_render()
-        tell = self._teller(job.session)
-        job.instance = Instance(
-            job.effect, job.loaded, job.parameters, job.plan, tell=tell, memory=lower
+        job.instance = self._instance(
+            job.effect, job.loaded, job.parameters, job.plan, job.session, memory=lower
         )
         gc.collect()
         release(self._planner.facts)
@@ -161,10 +177,13 @@ class Compute:
         job.epoch += 1
         job.late.clear()
         job.instance.begin_sequence_render([job.stills[digest] for digest in job.refs], state)
-        tell("step_down", {"step": lower.steps[-1].name, "changes_picture": changes(lower)})
+        step = lower.steps[-1]
+        told = {"step": step.name, "changes_picture": step.changes_picture}
+        self._outbox.put(CTL, m.Event("step_down", told, job.session))
         self._outbox.put(CTL, m.Rewind(job.session, job.next_q, 0, job.epoch, (0, 0)))
 
     def _fail(self, session: bytes | None, message: m.Message, error: BridgeError) -> None:
+        self._delivery.finish()
         log.warning("session %s: %s", session.hex()[:8] if session else "-", error)
         if session is not None:
             self._drop(session)
@@ -218,7 +237,7 @@ class Compute:
             request.epoch,
             key,
             cadence,
-            Instance(effect, loaded, parameters, plan, tell=self._teller(request.session)),
+            self._instance(effect, loaded, parameters, plan, request.session),
             told=_effective(plan, parameters),
             plan=plan,
         )
@@ -257,6 +276,20 @@ class Compute:
             self._loaded.popitem(last=False)
         return self._loaded[key]
 
+    def _instance(
+        self,
+        effect: Effect,
+        loaded: Loaded,
+        parameters: Mapping[str, Value],
+        plan: Plan | None,
+        session: bytes,
+        *,
+        memory: MemoryPlan | None = None,
+    ) -> Instance:
+        lanes = self._planner.lanes if plan is not None else None
+        tell = self._teller(session)
+        return Instance(effect, loaded, parameters, plan, tell=tell, memory=memory, lanes=lanes)
+
     def _teller(self, session: bytes) -> Callable[[str, Mapping[str, Any]], None]:
         def tell(name: str, data: Mapping[str, Any]) -> None:
             self._outbox.put(CTL, m.Event(name, data, session))
@@ -291,7 +324,9 @@ class Compute:
         job.restored = None
         job.begun = True
         effective = {**job.parameters, **job.told, "made_by": dict(job.loaded.made_by)}
-        self._outbox.put(CTL, m.Ready(job.session, effective, job.loaded.notes))
+        lanes = job.instance.lanes
+        copies = (str(lanes),) if lanes.device.type == "cuda" else ()
+        self._outbox.put(CTL, m.Ready(job.session, effective, (*job.loaded.notes, *copies)))
 
     # --- frames ---
 
@@ -319,31 +354,28 @@ class Compute:
         )
         job.next_q = frame.q + 1
         degraded, job.instance.degraded = job.instance.degraded, ()
-        self._snapshot(job)
-        encoding = time.perf_counter()
-        buffers = () if frame.silent else _answer(job, rendered, source, buffer)
-        done = time.perf_counter()
         times = {
             "decode": int((decoded - started) * 1e6),
             **rendered.times_us,
-            "encode": int((done - encoding) * 1e6),
-            "total": int((done - started) * 1e6),
+            "total": int((time.perf_counter() - started) * 1e6),
         }
-        result = m.Result(
-            job.session,
-            frame.q,
-            job.epoch,
-            frame.index,
-            buffers,
-            times,
-            degraded,
-            job.saved,
-        )
-        self._outbox.put(DATA, result)
-
-    def _snapshot(self, job: Job) -> None:
-        if not job.cadence.due():
+        copying = job.instance.lanes.download(*rendered.tensors)
+        self._delivery.finish()  # the frame before this one, if it was held back
+        if self._jobs.get(frame.session) is not job or frame.epoch != job.epoch:
             return
+        snapshot = self._snapshot(job)
+        make = partial(answer, frame, copying, source, job.want, job.parameters, job.loaded.made_by)
+        result = m.Result(job.session, frame.q, job.epoch, frame.index, (), times, degraded)
+        self._tell_effective(job)
+        self._delivery.put(
+            Unfinished(frame, replace(result, saved=job.saved), make),
+            hold=job.instance.lanes.overlapping and not snapshot,
+        )
+
+    def _snapshot(self, job: Job) -> bool:
+        """Save the session's state if its time has come; returns whether it had."""
+        if not job.cadence.due():
+            return False
         started = time.perf_counter()
         try:
             self._store.save(job.snapshot_key, job.next_q, job.instance.save_state())
@@ -352,6 +384,15 @@ class Compute:
             log.warning("no snapshot: %s", error)
             self._outbox.put(CTL, m.Event("snapshot_failed", {"why": str(error)}, job.session))
         job.cadence.done(time.perf_counter() - started)
+        return True
+
+    def _tell_effective(self, job: Job) -> None:
+        """Say what turned out otherwise than `ready` had it: compilation, memory."""
+        now = _effective(job.plan, job.parameters, job.loaded.compiler, job.instance.memory)
+        changed = {name: value for name, value in now.items() if job.told.get(name) != value}
+        if changed:
+            job.told.update(changed)
+            self._outbox.put(CTL, m.Event("effective", changed, job.session))
 
     # --- a session ends ---
 
@@ -373,32 +414,21 @@ class Compute:
             job.instance.end_sequence_render()
 
 
-def changes(memory: MemoryPlan) -> bool:
-    """Whether the last step down changes the picture."""
-    return memory.steps[-1].changes_picture
-
-
-def _effective(plan: Plan | None, parameters: Mapping[str, Value]) -> dict[str, Any]:
-    """What the plan made of the switches that this effect has."""
+def _effective(
+    plan: Plan | None,
+    parameters: Mapping[str, Value],
+    compiler: Compiler | None = None,
+    memory: MemoryPlan | None = None,
+) -> dict[str, Any]:
+    """What became of the switches that this effect has: by the plan, then as a frame showed."""
     if plan is None:
         return {}
-    effective: dict[str, Any] = {k: v for k, v in plan.effective.items() if k in parameters}
+    known: dict[str, Any] = {**parameters, **plan.effective}
     if parameters.get("memory_mode") == "auto":
-        effective["memory_mode"] = plan.tier.mode.name
-    return effective
-
-
-def _answer(
-    job: Job, rendered: Rendered, source: FilePlate | None, asked: Buffer
-) -> tuple[Buffer, ...]:
-    """The buffers of a result: an encoded picture for an encoded frame, planes for a plane."""
-    dtype = str(job.want.get("dtype", "<f2"))
-    if source is None:
-        first = from_tensor("ab", rendered.chroma, dtype)
-    else:
-        encoding = str(job.want.get("encoding", asked.encoding))
-        made_by = job.loaded.made_by
-        first = encode_result(source, rendered.chroma, encoding, job.parameters, made_by)
-    if rendered.confidence is None:
-        return (first,)
-    return first, from_tensor("confidence", rendered.confidence, dtype)
+        known["memory_mode"] = plan.tier.mode.name
+    if memory is not None:
+        known |= plan.effective_with(compiler)
+        known["memory_mode"] = memory.mode.name
+        known["use_half_resolution"] = memory.half_resolution
+    switches = (*plan.effective, "memory_mode", "use_half_resolution")
+    return {name: known[name] for name in switches if name in parameters}

@@ -14,12 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accel.device import Facts
 from accel.memory import MemoryPlan
 from accel.plan import Plan
+from accel.streams import Lanes
 from bridge_server.effects.descriptor import Value
 from bridge_server.effects.effect import Effect, Loaded
 from bridge_server.picture import fit_exemplar, upscale_chroma, working_luma, working_size
 from models.propagator import Exemplar, Propagator, State
+
+HOST = Facts("cpu", "", 0, 0, "")
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,13 @@ class Still:
 
 @dataclass(frozen=True)
 class Rendered:
-    """chroma: (2, H, W), CIE a and b at full size. confidence: (H, W) at working size, if asked.
+    """Still on the device, where its work may be under way.
 
-    times_us: microseconds spent before, in and behind the network.
+    tensors: chroma (2, H, W), CIE a and b at full size; then, if it was asked for, the confidence
+    (H, W) at working size. times_us: microseconds spent before, in and behind the network.
     """
 
-    chroma: Tensor
-    confidence: Tensor | None
+    tensors: tuple[Tensor, ...]
     times_us: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -60,12 +64,15 @@ class Instance:
         *,
         tell: Callable[[str, Mapping[str, Any]], None] = lambda name, data: None,
         memory: MemoryPlan | None = None,
+        lanes: Lanes | None = None,
     ) -> None:
         """plan: None for an effect without a network. tell: hears of compilation as it goes on.
 
-        memory: how the session is held; None lets the plan decide when the size is known.
+        memory: how the session is held; None lets the plan decide when the size is known. lanes:
+        how frames get to the device and back; None leaves them in the host's memory.
         """
         self.memory = memory
+        self.lanes = lanes if lanes is not None else Lanes(HOST)
         self._device = torch.device("cpu" if plan is None else plan.facts.device)
         self._effect = effect
         self._loaded = loaded
@@ -100,7 +107,7 @@ class Instance:
         elif size != self._full:
             raise ValueError(f"expected frames of {self._full}, got {size}")
         assert self._working is not None
-        full = luma[None, None].to(self._device, non_blocking=True)
+        full = self.lanes.upload(luma[None, None])
         small_luma, small_gray = working_luma(full, *self._working)
         propagator = self._propagator or self._begin(small_luma, index)
         if cut:
@@ -115,14 +122,14 @@ class Instance:
             gray_small=small_gray,
         )
         chroma = chroma[0] * float(self._parameters["saturation"])
-        confidence = None if step.confidence is None else step.confidence[0, 0]
+        confidence = () if step.confidence is None else (step.confidence[0, 0],)
         done = time.perf_counter()
         times = {
             "prepare": int((prepared - started) * 1e6),
             "network": int((stepped - prepared) * 1e6),
             "enlarge": int((done - stepped) * 1e6),
         }
-        return Rendered(chroma, confidence, times)
+        return Rendered((chroma, *confidence), times)
 
     def put_exemplar(self, still: Still) -> None:
         """Add or replace an exemplar from the next frame on."""

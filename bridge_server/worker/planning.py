@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from accel.choice import RequirementUnmet
 from accel.device import Facts, probe
 from accel.plan import Plan, Switches, make_plan
+from accel.streams import Lanes
 from bridge_server.effects.descriptor import Value
 from bridge_server.effects.effect import Effect
 from bridge_server.effects.performance import required, switches_of
 from host_plugins.wire.errors import BridgeError
+
+log = logging.getLogger(__name__)
 
 
 class Planner:
@@ -19,6 +23,15 @@ class Planner:
     def __init__(self, device: str) -> None:
         self._device = device
         self._facts: Facts | None = None
+        self._lanes: Lanes | None = None
+
+    @property
+    def lanes(self) -> Lanes:
+        """How frames get to the device and back, for all sessions."""
+        if self._lanes is None:
+            self._lanes = Lanes(self.facts)
+            log.info("%s", self._lanes)
+        return self._lanes
 
     @property
     def facts(self) -> Facts:
@@ -28,6 +41,11 @@ class Planner:
                 self._facts = probe(self._device)
             except ValueError as error:
                 raise BridgeError("bad_param", str(error)) from None
+        return self._facts
+
+    @property
+    def known(self) -> Facts | None:
+        """The facts, once something needed them; never looks them up. For any thread."""
         return self._facts
 
     def plan(self, effect: Effect, values: Mapping[str, Value]) -> Plan | None:

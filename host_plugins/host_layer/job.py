@@ -258,6 +258,7 @@ class Job:
             self._stream(session, chain, journal)
         finally:
             self._session = None
+            self._effective = session.effective
             session.close()
 
     def _reuse(self, chain: Chain) -> None:

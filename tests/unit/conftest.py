@@ -1,0 +1,8 @@
+"""Lets unit tests import the stand-ins beside them, such as fake_lanes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
