@@ -10,6 +10,8 @@ from .config import NetworkConfig
 from .derived import Derived
 from .enlarged import conv3_of_enlarged
 
+_STRIP_PIXELS = 1024
+
 
 class Fusion(nn.Module):
     """One scale: queries come from the transformer, keys and values from the ResNet."""
@@ -94,16 +96,23 @@ class ChannelAttention(nn.Module):
         return mixed.view(batch, height, columns, width).permute(0, 3, 1, 2)
 
     def _weights(self, q: Tensor, k: Tensor) -> Tensor:
-        """q, k: (B, n, 2C). Returns softmax over k's channels, (B, heads, c, c) float32."""
+        """q, k: (B, n, 2C). Returns softmax over k's channels, (B, heads, c, c) float32.
+
+        Summed up strip by strip on a CPU, where the float32 copies then stay in its caches.
+        """
         batch, pixels, inner = q.shape
-        per_head = inner // self.heads
-        qs = q.float().view(batch, pixels, self.heads, per_head).permute(0, 2, 3, 1)
-        ks = k.float().view(batch, pixels, self.heads, per_head).permute(0, 2, 3, 1)
-        product = qs @ ks.transpose(-2, -1)
-        lengths_q = torch.linalg.vector_norm(q, dim=1, dtype=torch.float32).clamp(min=1e-12)
-        lengths_k = torch.linalg.vector_norm(k, dim=1, dtype=torch.float32).clamp(min=1e-12)
-        cosine = product / lengths_q.view(batch, self.heads, per_head, 1)
-        cosine = cosine / lengths_k.view(batch, self.heads, 1, per_head)
+        shape = (batch, -1, self.heads, inner // self.heads)
+        product = torch.zeros(batch, self.heads, shape[3], shape[3], device=q.device)
+        squares = torch.zeros(2, batch, inner, device=q.device)
+        rows = _STRIP_PIXELS if q.device.type == "cpu" else pixels
+        for part_q, part_k in zip(torch.split(q, rows, 1), torch.split(k, rows, 1), strict=True):
+            qs, ks = part_q.float(), part_k.float()
+            squares[0] += qs.square().sum(1)
+            squares[1] += ks.square().sum(1)
+            product += qs.view(shape).permute(0, 2, 3, 1) @ ks.view(shape).transpose(1, 2)
+        lengths_q, lengths_k = squares.sqrt().clamp(min=1e-12)
+        cosine = product / lengths_q.view(batch, self.heads, -1, 1)
+        cosine = cosine / lengths_k.view(batch, self.heads, 1, -1)
         return torch.softmax(cosine * self.temperature.float(), -1)
 
     @staticmethod

@@ -102,7 +102,11 @@ class PatchEmbedding(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and MLP, each scaled per channel before it is added."""
+    """Pre-norm attention and MLP, each scaled per channel before it is added.
+
+    The sum over the blocks and the norms stay float32 when the linear layers compute in a shorter
+    format: their results are rounded, what they are added to is not.
+    """
 
     def __init__(self, width: int, heads: int, attention: Attention) -> None:
         super().__init__()
@@ -131,8 +135,9 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, n, width). Returns the same shape."""
-        parts = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)  # (B, n, 3, heads, dim)
+        """x: (B, n, width). Returns the same shape in the weights' format."""
+        parts = self.qkv(x.to(self.qkv.weight.dtype))
+        parts = parts.view(*x.shape[:2], 3, self.heads, -1)  # (B, n, 3, heads, dim)
         q, k, v = parts.permute(2, 0, 3, 1, 4)  # each (B, heads, n, dim)
         mixed = self.attention(q, k, v).transpose(1, 2).flatten(2)
         out: Tensor = self.proj(mixed)
@@ -148,8 +153,8 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, n, width). Returns the same shape."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        """x: (B, n, width). Returns the same shape in the weights' format."""
+        out: Tensor = self.fc2(F.gelu(self.fc1(x.to(self.fc1.weight.dtype))))
         return out
 
 
