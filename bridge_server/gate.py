@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -30,6 +31,8 @@ HEARTBEAT_MS = 1000
 SILENCE_MS = 10_000
 #: messages that may wait for one peer; credit keeps it far below, reaching it means a dead peer
 SEND_HIGH_WATER = 256
+#: messages of one peer that libzmq reads ahead of us; a flood beyond it waits in the peer
+RECEIVE_HIGH_WATER = {CTL: 256, DATA: 16}
 COPY_BYTES = 64 * 1024
 LOCAL, REMOTE = b"L", b"R"
 ZAP_ADDRESS = "inproc://zeromq.zap.01"
@@ -48,6 +51,7 @@ class Gate:
         self._doors = {LOCAL: _routers(context)}
         self._keyring: Keyring | None = None
         self._zap: zmq.Socket[bytes] | None = None
+        self._unsent: dict[bytes, deque[tuple[zmq.MessageTracker, int]]] = {}
 
     def bind(self, name: str, addresses: dict[str, str]) -> dict[str, str]:
         """Bind both local sockets; returns the real addresses, with the port that was found.
@@ -105,9 +109,25 @@ class Gate:
             for number, part in enumerate(parts):
                 more = zmq.SNDMORE if number < len(parts) - 1 else 0
                 size = part.nbytes if isinstance(part, memoryview) else len(part)
-                sock.send(part, zmq.NOBLOCK | more, copy=size < COPY_BYTES)
+                if size < COPY_BYTES:
+                    sock.send(part, zmq.NOBLOCK | more)
+                else:
+                    on_its_way = sock.send(part, zmq.NOBLOCK | more, copy=False, track=True)
+                    self._note(peer, on_its_way, size)
         except zmq.ZMQError as error:
             raise PeerGone(str(error)) from None
+
+    def unsent(self, peer: bytes) -> int:
+        """How many bytes of large parts for this peer have not left yet."""
+        waiting = self._unsent.get(peer)
+        if waiting is None:
+            return 0
+        left = deque(item for item in waiting if not item[0].done)
+        if left:
+            self._unsent[peer] = left
+        else:
+            del self._unsent[peer]
+        return sum(size for _, size in left)
 
     def key_name(self, peer: bytes) -> str:
         """The name of the key that a remote peer holds; empty for a local one.
@@ -130,6 +150,12 @@ class Gate:
     def _sockets(self) -> list[zmq.Socket[bytes]]:
         found = [sock for door in self._doors.values() for sock in door.values()]
         return found if self._zap is None else [*found, self._zap]
+
+    def _note(self, peer: bytes, on_its_way: zmq.MessageTracker, size: int) -> None:
+        self._unsent.setdefault(peer, deque()).append((on_its_way, size))
+        if len(self._unsent[peer]) > SEND_HIGH_WATER or len(self._unsent) > SEND_HIGH_WATER:
+            for each in list(self._unsent):  # what left long ago, and peers that are gone
+                self.unsent(each)
 
     def _judge_keys(self, most: int) -> None:
         """Answer libzmq's questions (RFC 27, ZAP) whether a key may come in; no answer is a no."""
@@ -176,7 +202,10 @@ class Waker:
 
 
 def _routers(context: zmq.Context[zmq.Socket[bytes]]) -> dict[str, zmq.Socket[bytes]]:
-    return {CTL: _router(context, MAX_CTL_PART_BYTES), DATA: _router(context, MAX_DATA_PART_BYTES)}
+    return {
+        CTL: _router(context, MAX_CTL_PART_BYTES, RECEIVE_HIGH_WATER[CTL]),
+        DATA: _router(context, MAX_DATA_PART_BYTES, RECEIVE_HIGH_WATER[DATA]),
+    }
 
 
 def _bind(
@@ -204,12 +233,15 @@ def _user_id(frame: zmq.Frame) -> bytes:
     return str(frame.get("User-Id")).encode("ascii")
 
 
-def _router(context: zmq.Context[zmq.Socket[bytes]], largest_part: int) -> zmq.Socket[bytes]:
+def _router(
+    context: zmq.Context[zmq.Socket[bytes]], largest_part: int, read_ahead: int
+) -> zmq.Socket[bytes]:
     sock = context.socket(zmq.ROUTER)
     sock.maxmsgsize = largest_part
     sock.router_mandatory = 1
     sock.linger = 0
     sock.sndhwm = SEND_HIGH_WATER
+    sock.rcvhwm = read_ahead
     sock.handshake_ivl = HANDSHAKE_MS
     sock.heartbeat_ivl = HEARTBEAT_MS
     sock.heartbeat_timeout = SILENCE_MS

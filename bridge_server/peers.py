@@ -74,6 +74,7 @@ class Peers:
         self._by_ctl: dict[bytes, Peer] = {}
         self._by_data: dict[bytes, Peer] = {}
         self._tickets: dict[bytes, Peer] = {}
+        self._dropped: list[Peer] = []
         self._look_at_keys = 0.0
 
     def __iter__(self) -> Any:
@@ -122,8 +123,23 @@ class Peers:
         self._by_data.pop(peer.data, None)
         self._tickets.pop(peer.ticket, None)
 
+    def is_there(self, peer: Peer) -> bool:
+        """Whether its connection stands; a killed client is known so before it counts as silent."""
+        try:
+            self._gate.send(CTL, peer.ctl, encode(m.Event("there")))
+        except PeerGone:
+            return False
+        return True
+
+    def unsent(self, peer: Peer) -> int:
+        """How many bytes of pixels wait until this peer reads them."""
+        return self._gate.unsent(peer.data) if peer.data else 0
+
     def silent(self) -> list[Peer]:
-        """Peers not heard for SILENCE_S, or whose key was revoked; they are forgotten here."""
+        """Who is gone since the last call; they are forgotten here.
+
+        Peers not heard for SILENCE_S, whose key was revoked, or that were cut off for bad messages.
+        """
         now = time.monotonic()
         self._strangers = {
             key: stranger
@@ -137,7 +153,8 @@ class Peers:
             gone += [peer for peer in heard if self._revoked(peer)]
         for peer in gone:
             self.forget(peer)
-        return gone
+        dropped, self._dropped = self._dropped, []
+        return gone + dropped
 
     def _revoked(self, peer: Peer) -> bool:
         """Its key is not let in any more; it is told so."""
@@ -218,6 +235,7 @@ class Peers:
             if known.bad_messages >= MAX_BAD_MESSAGES:
                 self._answer(CTL, known.ctl, m.Bye("too many bad messages"))
                 self.forget(known)
+                self._dropped.append(known)
 
 
 def error_message(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +33,13 @@ from host_plugins.zmq_link import Curve, ZmqLink
 log = logging.getLogger(__name__)
 
 TICK_MS = 250
+#: the onward handshake ends before the client's own patience does
+HANDSHAKE_S = 2.0
+#: how long a server that did not answer is not asked again, so that many clients cost one wait
+AWAY_S = 1.0
+#: pixels that may wait here until a client reads them
+UNREAD_BYTES = 256 * 1024 * 1024
+AWAY_CODES = ("no_server", "timeout", "disconnected")
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Target:
         """A link that has shaken hands. Raises BridgeError `no_server`, `auth`, `timeout`."""
         link = ZmqLink(self.endpoints, curve=self.curve)
         try:
-            return link, shake_hands(link, KEYED_TOKEN, client)
+            return link, shake_hands(link, KEYED_TOKEN, client, timeout_s=HANDSHAKE_S)
         except BaseException:
             link.close()
             raise
@@ -63,6 +71,9 @@ class Relay:
         self._token = os.urandom(32)
         self._peers = Peers(self._gate, self._token, self._welcome)
         self._links: dict[bytes, ZmqLink] = {}
+        #: links that are not read from, since their client does not read either
+        self._stalled: set[bytes] = set()
+        self._away: tuple[float, BridgeError] | None = None
         self._poller = zmq.Poller()
         self._stopping = threading.Event()
 
@@ -123,12 +134,23 @@ class Relay:
                 self._lost(peer, error)
 
     def _inward(self, peer: Peer) -> None:
-        if peer.ticket in self._links:
+        if peer.ticket in self._links and not self._stall(peer):
             try:
                 for channel, parts in self._links[peer.ticket].poll(0):
                     self._peers.forward(peer, channel, parts)
             except BridgeError as error:
                 self._lost(peer, error)
+
+    def _stall(self, peer: Peer) -> bool:
+        """Whether this client leaves so much unread that the server has to wait for it."""
+        stalled = self._peers.unsent(peer) > UNREAD_BYTES
+        if stalled and peer.ticket not in self._stalled:
+            self._stalled.add(peer.ticket)
+            self._links[peer.ticket].unregister(self._poller)
+        elif not stalled and peer.ticket in self._stalled:
+            self._stalled.discard(peer.ticket)
+            self._links[peer.ticket].register(self._poller)
+        return stalled
 
     def _lost(self, peer: Peer, error: BridgeError) -> None:
         """The way to the server broke: the client has to come anew, and then resumes."""
@@ -138,9 +160,11 @@ class Relay:
         self._cut(peer.ticket)
 
     def _welcome(self, ticket: bytes) -> m.Welcome:
-        """Connect the new client onward; it is greeted as the server greets."""
-        told = {"name": "chromabridge relay", "version": __version__, "pid": os.getpid()}
-        link, welcome = self._target.connect(told)
+        """Connect the new client onward; it is greeted as the server greets.
+
+        Raises BridgeError `away` while the server does not answer.
+        """
+        link, welcome = self._onward()
         self._links[ticket] = link
         link.register(self._poller)
         return m.Welcome(
@@ -152,10 +176,31 @@ class Relay:
             welcome.effects,
         )
 
+    def _onward(self) -> tuple[ZmqLink, m.Welcome]:
+        if self._away is not None and time.monotonic() < self._away[0]:
+            raise self._away[1]
+        told = {"name": "chromabridge relay", "version": __version__, "pid": os.getpid()}
+        try:
+            connected = self._target.connect(told)
+        except BridgeError as error:
+            if error.code not in AWAY_CODES:
+                raise
+            away = BridgeError(
+                "away",
+                f"this relay expected its server to answer, got: {error.message}",
+                retry=True,
+            )
+            self._away = time.monotonic() + AWAY_S, away
+            raise away from None
+        self._away = None
+        return connected
+
     def _cut(self, ticket: bytes) -> None:
         link = self._links.pop(ticket, None)
         if link is not None:
-            link.unregister(self._poller)
+            if ticket not in self._stalled:
+                link.unregister(self._poller)
+            self._stalled.discard(ticket)
             link.close(linger_ms=500)
 
     def _shut_down(self) -> None:

@@ -64,9 +64,11 @@ class Connection:
         self._client = dict(client)
         self._transport = transport
         self._retry_for_s = retry_for_s
-        self._outbox: deque[tuple[str, list[Bytes]]] = deque()
+        self._outbox: deque[tuple[str, list[Bytes], Optional[bytes]]] = deque()
         self._waiting: dict[int, tuple[Answers, Optional[queue.SimpleQueue[Any]]]] = {}
         self._inboxes: dict[bytes, queue.SimpleQueue[Union[m.Message, Lost, Restored]]] = {}
+        #: sessions that the server holds for this very link: opened or resumed on it
+        self._attached: set[bytes] = set()
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -109,15 +111,25 @@ class Connection:
             raise answer
         return answer
 
+    @property
+    def closed(self) -> bool:
+        """It will not come back."""
+        return self._closing.is_set()
+
     def number(self) -> int:
         """A fresh request number."""
         return next(self._numbers)
 
     def send(self, channel: str, message: m.Message) -> None:
-        """Queue a message; returns at once."""
+        """Queue a message; returns at once.
+
+        A frame or an exemplar is dropped when its session has not been taken up on the connection
+        that stands by then: it was meant for one that is lost, and resuming sends it again.
+        """
         if self._closing.is_set():
             raise BridgeError("disconnected", "this connection is closed")
-        self._outbox.append((channel, encode(message)))
+        session = getattr(message, "session", None) if channel == DATA else None
+        self._outbox.append((channel, encode(message), session))
         link = self._link
         if link is not None:
             with suppress(OSError):
@@ -154,8 +166,7 @@ class Connection:
         link, self._link = self._link, None
         if link is not None:
             with suppress(BridgeError, OSError):
-                while self._outbox:
-                    link.send(*self._outbox.popleft())
+                self._send_queued(link)
                 link.poll(0)
             link.close()
         self._tell_all(Lost(BridgeError("disconnected", "this connection is closed"), final=True))
@@ -169,17 +180,24 @@ class Connection:
             if now >= next_ping:
                 link.send(CTL, encode(m.Ping()))
                 next_ping = now + PING_S
-            while self._outbox:
-                link.send(*self._outbox.popleft())
+            self._send_queued(link)
             for _, parts in link.poll(max(0.0, next_ping - time.monotonic())):
                 self._heard = time.monotonic()
                 self._dispatch(decode(parts))
             if time.monotonic() - self._heard > SILENCE_S:
                 raise BridgeError("disconnected", f"the server was silent for {SILENCE_S:.0f} s")
 
+    def _send_queued(self, link: Link) -> None:
+        while self._outbox:
+            channel, parts, session = self._outbox.popleft()
+            if session is None or session in self._attached:
+                link.send(channel, parts)
+
     def _dispatch(self, message: m.Message) -> None:
         number = getattr(message, "request", 0)
         session = getattr(message, "session", None)
+        if isinstance(message, (m.Opened, m.Resumed)):
+            self._attached.add(message.session)
         with self._lock:
             waiting = self._waiting.get(number) if number else None
             if waiting is not None and waiting[1] is not None and session is not None:
@@ -194,6 +212,9 @@ class Connection:
             waiting[0].put(message.exception() if isinstance(message, m.Error) else message)
         elif inbox is not None:
             inbox.put(message)
+        elif isinstance(message, m.Error) and message.code == "auth":
+            # it took us for gone, as after a long stop of this process; only a new handshake helps
+            raise BridgeError("disconnected", "the server does not know this connection any more")
         elif isinstance(message, m.Bye):
             raise BridgeError("shutting_down", f"the server said good-bye: {message.reason}")
 
@@ -202,22 +223,31 @@ class Connection:
         if link is not None:
             link.close()
         self._outbox.clear()
-        with self._lock:
-            waiting = list(self._waiting.values())
-        for answers, _ in waiting:
-            answers.put(BridgeError("disconnected", error.message, retry=True))
+        self._attached.clear()
+        self._fail_requests(BridgeError("disconnected", error.message, retry=True))
         self._tell_all(Lost(error, final=False))
         deadline = time.monotonic() + self._retry_for_s
         pause = 0.2
         while not self._closing.is_set() and time.monotonic() < deadline:
             self._closing.wait(pause * random.uniform(0.7, 1.3))
             pause = min(pause * 1.6, 10.0)
-            with suppress(BridgeError):
+            try:
                 self._link, self.welcome = self._open()
-                self._tell_all(Restored())
-                return
+            except BridgeError as why:
+                if why.code == "away":
+                    error = why  # a relay knows more of what is missing than we do
+                continue
+            self._tell_all(Restored())
+            return
         self._closing.set()
+        self._fail_requests(BridgeError(error.code, error.message, hint=error.hint))
         self._tell_all(Lost(error, final=True))
+
+    def _fail_requests(self, error: BridgeError) -> None:
+        with self._lock:
+            waiting = list(self._waiting.values())
+        for answers, _ in waiting:
+            answers.put(error)
 
     def _tell_all(self, news: Union[Lost, Restored]) -> None:
         with self._lock:
@@ -239,28 +269,31 @@ class Connection:
         return link, welcome
 
 
-def shake_hands(link: Link, token: bytes, client: Mapping[str, Any]) -> m.Welcome:
+def shake_hands(
+    link: Link, token: bytes, client: Mapping[str, Any], *, timeout_s: float = HANDSHAKE_S
+) -> m.Welcome:
     """Prove the token both ways and attach the data socket; returns what the server said of itself.
 
-    client: what this side says of itself. Raises BridgeError `auth`, `version`, `timeout`.
+    client: what this side says of itself. timeout_s: for each of the three answers. Raises
+    BridgeError `auth`, `version`, `timeout`.
     """
     nonce = os.urandom(NONCE_BYTES)
     hello = m.Hello((PROTOCOL_MAJOR, PROTOCOL_MINOR), client, nonce)
-    challenge = _exchange(link, CTL, hello, m.Challenge)
+    challenge = _exchange(link, CTL, hello, m.Challenge, timeout_s)
     if not is_proof(challenge.proof, token, "server", nonce, challenge.nonce):
         raise BridgeError("auth", "the peer there is not the server of the connection file")
     answer = m.Prove(proof(token, "client", nonce, challenge.nonce))
-    welcome = _exchange(link, CTL, answer, m.Welcome)
-    _exchange(link, DATA, m.Attach(welcome.ticket), m.Attached)
+    welcome = _exchange(link, CTL, answer, m.Welcome, timeout_s)
+    _exchange(link, DATA, m.Attach(welcome.ticket), m.Attached, timeout_s)
     return welcome
 
 
 def _exchange(
-    link: Link, channel: str, message: m.Message, expected: type[m.AnyMessage]
+    link: Link, channel: str, message: m.Message, expected: type[m.AnyMessage], timeout_s: float
 ) -> m.AnyMessage:
     """Send one handshake message and wait for the answer of the expected kind."""
     link.send(channel, encode(message))
-    deadline = time.monotonic() + HANDSHAKE_S
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         for _, parts in link.poll(max(0.0, deadline - time.monotonic())):
             answer = decode(parts)
@@ -268,4 +301,4 @@ def _exchange(
                 raise answer.exception()
             if isinstance(answer, expected):
                 return answer
-    raise BridgeError("timeout", f"no answer to {message.kind!r} after {HANDSHAKE_S:.0f} s")
+    raise BridgeError("timeout", f"no answer to {message.kind!r} after {timeout_s:.0f} s")

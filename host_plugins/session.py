@@ -5,9 +5,10 @@ from __future__ import annotations
 import queue
 import statistics
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional, Union
 
 from host_plugins.connection import Connection, Lost, Restored
@@ -92,6 +93,7 @@ class Session:
         self._late: list[tuple[int, ExemplarPicture]] = []  # added mid-session, with their q
         self._on_event = on_event
         self._inbox: queue.SimpleQueue[Union[m.Message, Lost, Restored]] = queue.SimpleQueue()
+        self._early: deque[m.Result] = deque()  # of an epoch that ctl has yet to tell of
         self._kept: dict[int, ClipFrame] = {}
         self._durations: list[float] = []
         self._cursor = self._frontier = self._next_result = 0
@@ -100,7 +102,8 @@ class Session:
         self.cancelled = False
         self.effective: Mapping[str, Any] = {}
         self.warnings: tuple[str, ...] = ()
-        self._begin()
+        while not self._begin():  # the connection was lost meanwhile: it comes back, or fails
+            pass
 
     def __enter__(self) -> Session:
         return self
@@ -188,21 +191,23 @@ class Session:
 
     # --- opening ---
 
-    def _begin(self) -> None:
-        """Open (or, after a loss, open again) and wait until the server is ready for frames."""
-        request = m.Open(
-            self._request.effect,
-            self._request.parameters,
-            self._request.exemplars,
-            self._request.context,
-            self._request.want,
-            self._request.priority,
-            self._request.job,
-            self._request.total,
-            request=self._connection.number(),
-        )
-        opened = self._connection.request(request, timeout_s=FIRST_RESULT_S, inbox=self._inbox)
-        assert isinstance(opened, m.Opened)
+    def _begin(self) -> bool:
+        """Open (or, after a loss, open again) and wait until the server is ready for frames.
+
+        Returns False when the connection was lost on the way and is tried again.
+        """
+        try:
+            opened = self._open()
+            if self._frontier and opened.next_q > self._next_result:
+                # its saved state is ahead of what arrived here: those results would be missing
+                self._connection.forget(opened.session)
+                closing = m.Close(opened.session, self._connection.number())
+                self._connection.request(closing)
+                opened = self._open(fresh=True)
+        except BridgeError as error:
+            if error.code != "disconnected" or self._connection.closed:
+                raise
+            return False
         if self._id:
             self._connection.forget(self._id)
         self._id = opened.session
@@ -215,19 +220,29 @@ class Session:
         else:
             self._cursor = min(opened.next_q, self._frontier)
         self._send_needed(opened.need)
-        self._await_ready()
+        return self._await_ready()
 
-    def _await_ready(self) -> None:
+    def _open(self, *, fresh: bool = False) -> m.Opened:
+        want = {**self._request.want, "fresh": True} if fresh else self._request.want
+        number = self._connection.number()
+        request = replace(self._request, want=want, request=number)
+        opened = self._connection.request(request, timeout_s=FIRST_RESULT_S, inbox=self._inbox)
+        assert isinstance(opened, m.Opened)
+        return opened
+
+    def _await_ready(self) -> bool:
         deadline = time.monotonic() + FIRST_RESULT_S
         while True:
             item = self._next_item(deadline)
             if isinstance(item, m.Ready):
                 self.effective, self.warnings = item.effective, item.warnings
-                return
+                return True
             if isinstance(item, m.Error):
                 raise item.exception()
             if isinstance(item, Lost):
-                raise item.error
+                if item.final:
+                    raise item.error
+                return False
             self._tell(item)
 
     def _send_needed(self, need: Sequence[bytes]) -> None:
@@ -244,7 +259,7 @@ class Session:
 
     def _grant(self, credit: tuple[int, int]) -> None:
         self._credit_frames, self._credit_bytes = credit
-        self._out: dict[int, int] = {}  # q -> bytes, sent and not yet acknowledged
+        self._out: set[int] = set()  # sent and not yet acknowledged
 
     def _blocked(self) -> bool:
         """No frame may be sent now; one frame may always be out, whatever its size."""
@@ -261,7 +276,7 @@ class Session:
             DATA,
             m.Frame(self._id, q, self._epoch, frame.index, frame.buffers, frame.cut, silent=silent),
         )
-        self._out[q] = frame.nbytes
+        self._out.add(q)
         self._credit_frames -= 1
         self._credit_bytes -= frame.nbytes
         self._sent_at = time.monotonic()
@@ -281,7 +296,11 @@ class Session:
 
     def _receive(self) -> Optional[m.Result]:
         """The next result, or None when something else came."""
-        item = self._next_item(time.monotonic() + self._patience_s())
+        item: Union[m.Message, Lost, Restored]
+        if self._early and self._early[0].epoch <= self._epoch:
+            item = self._early.popleft()
+        else:
+            item = self._next_item(time.monotonic() + self._patience_s())
         if isinstance(item, m.Result):
             return self._take(item)
         if isinstance(item, m.Credit):
@@ -302,10 +321,13 @@ class Session:
         return None
 
     def _take(self, result: m.Result) -> Optional[m.Result]:
+        if result.epoch > self._epoch:
+            self._early.append(result)
+            return None
         if result.epoch != self._epoch or result.q < self._next_result:
             if result.epoch == self._epoch:
                 self._connection.send(CTL, m.Ack(self._id, result.q + 1))
-                self._out.pop(result.q, None)
+                self._out.discard(result.q)
             return None
         if result.q != self._next_result:
             raise BridgeError(
@@ -320,13 +342,15 @@ class Session:
         q = self._next_result
         self._next_result += 1
         self._kept.pop(q, None)
-        self._out.pop(q, None)
+        self._out.discard(q)
         with suppress(BridgeError):
             self._connection.send(CTL, m.Ack(self._id, self._next_result))
 
     def _go_back(self, order: Union[m.Rewind, m.Resumed]) -> None:
         self._epoch = order.epoch
         self._grant(order.credit)
+        # the server still holds these, frames or results, and they cost credit
+        self._out.update(range(self._next_result, order.q))
         self._cursor = order.q
         self._send_needed(order.need)
         for at, picture in self._late:
@@ -338,14 +362,14 @@ class Session:
         try:
             answer = self._connection.request(request)
         except BridgeError as error:
-            if error.code == "disconnected":
+            if error.code == "disconnected" and not self._connection.closed:
                 return  # lost again; the next Restored brings us back here
-            self._away = False
             if error.code != "unknown_session":
                 raise
-            self._begin()
-            for at, picture in self._late:
-                self._send_exemplar(picture, at=at)
+            if self._begin():
+                self._away = False
+                for at, picture in self._late:
+                    self._send_exemplar(picture, at=at)
             return
         assert isinstance(answer, m.Resumed)
         self._away = False

@@ -10,13 +10,16 @@ from typing import Optional
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from host_plugins.link import CHANNELS, CONNECT_TIMEOUT_S
+from host_plugins.link import CHANNELS, CONNECT_TIMEOUT_S, CTL, DATA
 from host_plugins.wire.buffers import Bytes
 from host_plugins.wire.errors import BridgeError
 from host_plugins.wire.limits import MAX_DATA_PART_BYTES
 
 #: smaller parts are copied; below this a copy is cheaper than sharing
 COPY_BYTES = 64 * 1024
+#: messages that may wait on this side; credit keeps it far below
+READ_AHEAD = {CTL: 256, DATA: 16}
+SEND_HIGH_WATER = 144
 #: what libzmq reports of a connection that ends or is not let in
 _ENDINGS = (
     zmq.EVENT_DISCONNECTED
@@ -54,7 +57,7 @@ class ZmqLink:
         try:
             for channel in CHANNELS:
                 _require_listener(endpoints[channel])
-                self._sockets[channel] = self._dealer(endpoints[channel])
+                self._sockets[channel] = self._dealer(channel, endpoints[channel])
         except BaseException:
             self.close()
             raise
@@ -108,10 +111,12 @@ class ZmqLink:
         self._wakee.close()
         self._context.term()
 
-    def _dealer(self, endpoint: str) -> zmq.Socket[bytes]:
+    def _dealer(self, channel: str, endpoint: str) -> zmq.Socket[bytes]:
         sock = self._context.socket(zmq.DEALER)
         sock.linger = 0
         sock.maxmsgsize = MAX_DATA_PART_BYTES
+        sock.rcvhwm = READ_AHEAD[channel]
+        sock.sndhwm = SEND_HIGH_WATER
         sock.handshake_ivl = int(CONNECT_TIMEOUT_S * 1000)
         sock.reconnect_ivl = -1  # only a new handshake makes a new connection
         if self._curve is not None:

@@ -10,7 +10,13 @@ from typing import Any
 from bridge_server.effects import registry
 from bridge_server.front.exemplars import ExemplarStore
 from bridge_server.front.schedule import Scheduler
-from bridge_server.front.sessions import SessionRecord, Waiting
+from bridge_server.front.sessions import (
+    CREDIT_BYTES,
+    MAX_CANCELS,
+    MAX_FLUSHES,
+    SessionRecord,
+    Waiting,
+)
 from bridge_server.front.worker_link import WorkerLink
 from bridge_server.peers import Peer, Peers, clean, error_message
 from bridge_server.settings import Settings
@@ -109,14 +115,15 @@ class SessionTable:
             self._open_on_worker(record)
 
     def _take_over(self, record: SessionRecord) -> None:
-        """A client that opens a job again ends the parked session that its old self left."""
+        """A client that opens a job again ends the session that its old self left."""
         for old in list(self._sessions.values()):
             same = old.job == record.job and old.user == record.user
-            if record.job and same and old.peer is None:
+            if record.job and same and (old.peer is None or not self._peers.is_there(old.peer)):
                 self._end(old)
 
-    def _open_on_worker(self, record: SessionRecord) -> None:
+    def _open_on_worker(self, record: SessionRecord, *, fresh: bool = False) -> None:
         record.on_worker = True
+        want = {**record.want, "fresh": True} if fresh else record.want
         refs = tuple({"id": digest, "fr": index} for digest, index in record.exemplars.items())
         self._worker.send(
             CTL,
@@ -125,7 +132,7 @@ class SessionTable:
                 record.parameters,
                 refs,
                 record.context,
-                record.want,
+                want,
                 record.priority,
                 # saved states are never shared between users
                 f"{record.user}: {record.job}" if record.job else "",
@@ -136,6 +143,8 @@ class SessionTable:
 
     def exemplar(self, peer: Peer, exemplar: m.Exemplar, parts: list[Bytes]) -> None:
         record = self._session(peer, exemplar.session)
+        if record.ready or exemplar.digest not in record.need:
+            record.accept_exemplar(exemplar)
         self._exemplars.put(exemplar)
         if exemplar.digest in record.need and not record.ready:
             record.need.discard(exemplar.digest)
@@ -160,29 +169,34 @@ class SessionTable:
 
     def _resume(self, peer: Peer, resume: m.Resume) -> None:
         record = self._sessions.get(resume.session)
-        if record is None:
+        if record is None or (peer.key_name and record.user != peer.key_name):
             raise BridgeError("unknown_session", "expected a session that is kept, got another")
         if record.peer is not None and record.peer is not peer:
             self._peers.forget(record.peer)
         record.peer = peer
         record.acknowledge(resume.q)
         record.touched = time.monotonic()
-        free = record.credit_frames - len(record.costs)
         wanted = m.Resumed(
             record.id,
             record.next_q,
             record.epoch,
-            (max(0, free), record.credit[1]),
+            record.credit_left,
             tuple(record.need),
             resume.request,
         )
         self._peers.send(peer, CTL, wanted)
+        self._send_kept(record)
+
+    def _send_kept(self, record: SessionRecord) -> None:
         for q in sorted(record.results):
-            self.resent += 1
-            self._peers.forward(peer, DATA, record.results[q])
+            if record.peer is not None:
+                self.resent += 1
+                self._peers.forward(record.peer, DATA, record.results[q])
 
     def _cancel(self, peer: Peer, cancel: m.Cancel) -> None:
         record = self._session(peer, cancel.session)
+        if len(record.cancels) >= MAX_CANCELS:
+            raise BridgeError("busy", "expected fewer cancels at once, got one more", retry=True)
         record.queue = type(record.queue)(
             w for w in record.queue if isinstance(w.message, m.Exemplar)
         )
@@ -194,6 +208,8 @@ class SessionTable:
 
     def _flush(self, peer: Peer, flush: m.Flush) -> None:
         record = self._session(peer, flush.session)
+        if len(record.flushes) >= MAX_FLUSHES:
+            raise BridgeError("busy", "expected fewer flushes at once, got one more", retry=True)
         record.flushes.append((flush.request, record.next_q))
         self._answer_flushes(record)
 
@@ -219,17 +235,21 @@ class SessionTable:
         elif record is None:
             return
         elif isinstance(message, m.Opened):
+            record.touched = time.monotonic()  # loading may take longer than one may be idle
             self._opened(record, message)
         elif isinstance(message, m.Ready):
             record.ready = True
+            record.touched = time.monotonic()
             self._tell(record, message)
         elif isinstance(message, m.Cancelled):
             self._cancelled(record, message)
         elif isinstance(message, m.Rewind):
             self._worker.took_back(record.id)
-            record.restart(message.q)
-            record.epoch = message.epoch
-            self._rewind(record)
+            if message.q > record.first_missing:
+                self._begin_anew(record)
+            else:
+                record.rewind(message.q, message.epoch)
+                self._rewind(record)
         elif isinstance(message, m.Error):
             self._tell(record, message)
             self._end(record, tell_worker=False)
@@ -239,6 +259,9 @@ class SessionTable:
 
     def _opened(self, record: SessionRecord, opened: m.Opened) -> None:
         """The worker has the session: give it the exemplars, tell the client where to begin."""
+        if record.opening is None and opened.next_q > record.first_missing:
+            self._begin_anew(record)
+            return
         record.need = {digest for digest in opened.need if digest not in self._exemplars}
         for digest in opened.need:
             if digest in self._exemplars:
@@ -252,14 +275,22 @@ class SessionTable:
             answer = m.Opened(record.id, record.epoch, record.credit, need, opened.next_q, request)
             self._tell(record, answer)
             return
-        record.next_q = opened.next_q
+        record.rewind(opened.next_q, record.epoch)
         self._rewind(record)
 
+    def _begin_anew(self, record: SessionRecord) -> None:
+        """The saved state is ahead of results that went with the worker: make them again."""
+        self._worker.send(CTL, m.Close(record.id))
+        record.rewind(record.first_missing, record.epoch + 1)
+        record.ready = False
+        self._open_on_worker(record, fresh=True)
+
     def _rewind(self, record: SessionRecord) -> None:
-        """Ask the client for frames again from where the state is."""
+        """Ask the client for frames again from where the state is; results before it are kept."""
         need = tuple(record.need)
-        told = (record.id, record.next_q, record.acked, record.epoch, record.credit, need)
+        told = (record.id, record.next_q, record.acked, record.epoch, record.credit_left, need)
         self._tell(record, m.Rewind(*told))
+        self._send_kept(record)
 
     def _result(self, record: SessionRecord, result: m.Result, parts: list[Bytes]) -> None:
         seconds = float(result.times_us.get("total", 0)) / 1e6
@@ -292,7 +323,7 @@ class SessionTable:
                 self._end(record, tell_worker=False)
                 continue
             if record.opening is None:
-                record.restart(record.acked)
+                record.rewind(record.first_missing, record.epoch + 1)
                 self._tell(record, m.Event("worker_lost", {"tries": record.losses}, record.id))
 
     def reopen_lost(self) -> None:
@@ -305,7 +336,7 @@ class SessionTable:
     def pump(self) -> None:
         """Give the worker frames while it has room, by the scheduler's choice."""
         while self._worker.has_room:
-            waiting = [record for record in self._sessions.values() if record.has_work]
+            waiting = [r for r in self._sessions.values() if r.has_work and not self._unread(r)]
             chosen = self._scheduler.choose(waiting)
             if chosen is None:
                 return
@@ -317,17 +348,22 @@ class SessionTable:
             else:
                 self._worker.forward(DATA, item.parts)
 
+    def _unread(self, record: SessionRecord) -> bool:
+        """Its client does not read what is sent: nothing more is made for it until it does."""
+        return record.peer is not None and self._peers.unsent(record.peer) > CREDIT_BYTES
+
     def sweep(self) -> None:
         """Park sessions of silent clients; close those that nobody touched for long."""
         for peer in self._peers.silent():
-            log.info("%s went silent", peer.name)
+            log.info("%s is gone", peer.name)
             for record in self._sessions.values():
                 if record.peer is peer:
                     record.peer = None
         now = time.monotonic()
         for record in list(self._sessions.values()):
             limit = self._settings.grace_s if record.peer is None else self._settings.idle_s
-            busy = record.queue or record.running
+            waits = record.opening is not None or (record.queue and not self._unread(record))
+            busy = record.running or waits
             if now - record.touched > limit and not (busy and record.peer is not None):
                 log.info("session %s ends: idle for %.0f s", record.id.hex()[:8], limit)
                 error = BridgeError("unknown_session", f"idle for {limit:.0f} s, it was closed")

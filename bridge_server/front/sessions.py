@@ -10,7 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bridge_server.effects.descriptor import Value
@@ -18,10 +18,15 @@ from bridge_server.peers import Peer
 from host_plugins.wire import messages as m
 from host_plugins.wire.buffers import Bytes
 from host_plugins.wire.errors import BridgeError
+from host_plugins.wire.framing import decode, encode
 
 CREDIT_FRAMES = {0: 2, 1: 4, 2: 4}
 CREDIT_BYTES = 256 * 1024 * 1024
 MAX_CREDIT_FAULTS = 3
+#: exemplars added to a running session that no acknowledged frame has seen yet
+MAX_LATE = 64
+MAX_FLUSHES = 64
+MAX_CANCELS = 8
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class SessionRecord:
     costs: dict[int, int] = field(default_factory=dict)
     flushes: list[tuple[int, int]] = field(default_factory=list)
     cancels: list[int] = field(default_factory=list)
+    #: of exemplars that are on their way: the frame that first sees each, and its bytes
+    late: list[tuple[int, int]] = field(default_factory=list)
     shape: tuple[Any, ...] | None = None
     credit_faults: int = 0
     losses: int = 0
@@ -78,6 +85,20 @@ class SessionRecord:
     def credit(self) -> tuple[int, int]:
         """What a client that starts afresh may send."""
         return self.credit_frames, CREDIT_BYTES
+
+    @property
+    def credit_left(self) -> tuple[int, int]:
+        """What may be sent beside that which is kept here already."""
+        frames, size = self.credit
+        return max(0, frames - len(self.costs)), max(0, size - sum(self.costs.values()))
+
+    @property
+    def first_missing(self) -> int:
+        """The first frame that is neither acknowledged nor has its result here."""
+        q = self.acked
+        while q in self.results:
+            q += 1
+        return q
 
     @property
     def has_work(self) -> bool:
@@ -103,10 +124,26 @@ class SessionRecord:
         self.queue.append(Waiting(frame, parts))
         return None
 
+    def accept_exemplar(self, exemplar: m.Exemplar) -> None:
+        """Count an exemplar for the running session. Raises BridgeError `no_credit`."""
+        self.touched = time.monotonic()
+        self.late = [entry for entry in self.late if entry[0] >= self.acked]
+        size = sum(buffer.nbytes for buffer in exemplar.buffers)
+        total = size + sum(entry[1] for entry in self.late)
+        if self.late and (len(self.late) >= MAX_LATE or total > CREDIT_BYTES):
+            raise BridgeError(
+                "no_credit",
+                f"expected at most {MAX_LATE} exemplars and {CREDIT_BYTES} bytes of them ahead of "
+                "the frames, got more",
+                retry=True,
+            )
+        self.late.append((max(exemplar.at, self.next_q), size))
+
     def finish(self, result: m.Result, parts: list[Bytes]) -> bool:
         """Keep a result until it is acknowledged; False when nobody waits for it any more."""
         if result.epoch != self.epoch or self.running.pop(result.q, None) is None:
             return False
+        self.touched = time.monotonic()
         self.results[result.q] = parts
         self.frames_done += 1
         self.losses = 0
@@ -129,6 +166,19 @@ class SessionRecord:
         self.running.clear()
         self.results.clear()
         self.costs.clear()
+        self.late.clear()
+
+    def rewind(self, q: int, epoch: int) -> None:
+        """As restart, but results below `q` that were not acknowledged stay, in the new epoch."""
+        results = {k: parts for k, parts in self.results.items() if k < q}
+        costs = {k: self.costs.get(k, 0) for k in results}
+        self.restart(q)
+        self.epoch = epoch
+        self.costs.update(costs)
+        for k, parts in results.items():
+            result = decode(parts)
+            assert isinstance(result, m.Result)
+            self.results[k] = encode(replace(result, epoch=epoch))
 
     def _repeat(self, q: int) -> list[Bytes] | None:
         if q in self.results:

@@ -163,7 +163,7 @@ class Job:
         self._cache = ResultCache(
             service.settings.cache_root / "results", int(service.settings.cache_gb * 1e9)
         )
-        self._begun = time.time()
+        self._begun = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="chromabridge-job", daemon=True)
         self._thread.start()
 
@@ -408,7 +408,7 @@ class Job:
                 "out of the cache": self._progress.cached,
             },
             "results": self.spec.pattern,
-            "seconds": round(time.time() - self._begun, 2),
+            "seconds": round(time.monotonic() - self._begun, 2),
             "host": dict(self.spec.facts),
         }
 

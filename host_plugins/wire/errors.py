@@ -44,6 +44,7 @@ CODES: dict[str, str] = {
     "remote_refused": "Connect to a loopback address, or set up keys first: chromabridge keys new",
     "version": "Install the same ChromaBridge version on both sides.",
     "auth": "Use the connection file of the running server; restart the host if it is stale.",
+    "away": "Start the server on the other machine; a job that waits goes on by itself.",
     "disconnected": "The server went away; run the job again, finished frames are kept.",
     "timeout": "Look at 'chromabridge status'; the server may be busy or gone.",
     "shutting_down": "The server is stopping; start it again and re-run the job.",

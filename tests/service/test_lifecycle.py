@@ -247,7 +247,7 @@ def test_bad_messages_after_a_good_handshake_end_that_connection_alone(server):
         bad = server.client(retry_for_s=0.0)
         link = bad._connection._link
         for _ in range(3):
-            bad._connection._outbox.append((CTL, [b"CBR\x01", b"\xc1"]))
+            bad._connection._outbox.append((CTL, [b"CBR\x01", b"\xc1"], None))
             link.wake()
             time.sleep(0.1)
         bad._connection._thread.join(timeout=10)
