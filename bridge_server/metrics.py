@@ -172,6 +172,18 @@ def _metrics(told: Mapping[str, Any]) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "chromabridge_worker_up", "1 when the worker is ready.", value=int(told["worker"]["up"])
     )
+    memory = told["worker"].get("memory")
+    if memory:
+        for name, hint in (
+            ("used", "Memory in use on the device; on a CPU, the worker's resident memory."),
+            ("total", "Memory of the device; on a CPU, the worker's budget."),
+            ("held", "Memory that the worker itself holds."),
+        ):
+            family = GaugeMetricFamily(
+                f"chromabridge_device_memory_{name}_bytes", hint, labels=["device"]
+            )
+            family.add_metric([str(memory["device"])], memory[name])
+            yield family
     device = CounterMetricFamily(
         "chromabridge_device_seconds", "Device time by priority.", labels=["priority"]
     )

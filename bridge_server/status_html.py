@@ -47,6 +47,11 @@ function fact(label, value) {
   box.append(make("span", label), make("strong", value));
   return box;
 }
+function memory(m) {
+  const gib = n => (n / 2 ** 30).toFixed(2);
+  return m && m.total ? [fact("memory of " + m.device + ", GiB",
+    gib(m.used) + " of " + gib(m.total))] : [];
+}
 function card(s) {
   const box = make("article", undefined, "session"), text = make("div", undefined, "text");
   const head = make("h2", s.client + " \\u00b7 " + s.effect);
@@ -84,7 +89,7 @@ async function refresh() {
     at("facts").replaceChildren(
       fact("frames done", t.frames), fact("sessions", t.open), fact("clients", t.clients),
       fact("waiting", t.queue), fact("sent again", t.resent),
-      fact("worker restarts", t.worker_deaths),
+      fact("worker restarts", t.worker_deaths), ...memory(t.worker.memory),
       fact("device time", span(Object.values(t.device_s).reduce((a, b) => a + b, 0))));
     at("sessions").replaceChildren(...(t.sessions.length ? t.sessions.map(card)
       : [make("p", "No session is open.", "dim")]));

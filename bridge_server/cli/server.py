@@ -76,6 +76,11 @@ def _show_status(told: Any) -> None:
     worker = told["worker"]
     say(f"server {told['version']}, pid {told['pid']}, {told['state']}, up {told['uptime_s']} s")
     say(f"worker: {worker['doing']}, pid {worker['pid']}, {worker['deaths']} deaths")
+    memory = worker.get("memory")
+    if memory:
+        used, total, held = (memory[name] / 2**30 for name in ("used", "total", "held"))
+        own = f", {held:.2f} by the worker" if memory["device"].startswith("cuda") else ""
+        say(f"memory of {memory['device']}: {used:.2f} of {total:.2f} GiB{own}")
     table = Table("session", "client", "effect", "done", "waiting", "frames/s", "parked")
     for session in told["sessions"]:
         of = f" of {session['total']}" if session["total"] else ""

@@ -57,7 +57,7 @@ class Front:
         self._file = file
         self._home = home
         self._boot = os.urandom(16)
-        self._started = time.time()
+        self._started = time.monotonic()
         self._context = zmq.Context(io_threads=1)
         self._gate = Gate(self._context)
         self._poller = zmq.Poller()
@@ -189,7 +189,7 @@ class Front:
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "uptime_s": round(time.time() - self._started, 1),
+            "uptime_s": round(now - self._started, 1),
             "state": "stopping" if self._stopping else "running",
             "clients": len(self._peers),
             "worker": {
@@ -197,6 +197,7 @@ class Front:
                 "pid": self._worker.pid or 0,
                 "deaths": self._worker.deaths,
                 "doing": self._worker.pong.state if self._worker.pong else "starting",
+                "memory": dict(self._worker.told.get("memory") or {}),
             },
             "sessions": [
                 {

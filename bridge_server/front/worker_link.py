@@ -53,6 +53,8 @@ class WorkerLink:
         self.up = False
         self._out: set[tuple[bytes, int]] = set()
         self.pong: m.Pong | None = None
+        #: what it said of itself last: loaded networks, sessions, and the device's memory
+        self.told: Mapping[str, Any] = {}
         self.deaths = 0
         self._context = context
         self._poller = poller
@@ -107,6 +109,7 @@ class WorkerLink:
         if self.up and now >= self._next_ping:
             self._next_ping = now + PING_S
             self.send(CTL, m.Ping())
+            self.send(CTL, m.Status())
         return False
 
     def send(self, channel: str, message: m.Message) -> None:
@@ -123,9 +126,12 @@ class WorkerLink:
                 sock.send(part, zmq.NOBLOCK | more, copy=False)
 
     def receive(self) -> list[tuple[m.Message, list[Bytes]]]:
-        """Messages with the parts they came in; handshake and pongs are kept here."""
+        """Messages with the parts they came in; handshake and pongs are kept here.
+
+        Results come first: a rewind on the other socket counts on those sent before it.
+        """
         arrived: list[tuple[m.Message, list[Bytes]]] = []
-        for sock in list(self._sockets.values()):
+        for _, sock in sorted(self._sockets.items(), key=lambda item: item[0] != DATA):
             while True:
                 try:
                     frames = sock.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -135,6 +141,8 @@ class WorkerLink:
                 message = decode(parts)
                 if isinstance(message, m.Pong):
                     self.pong = message
+                elif isinstance(message, m.Status):
+                    self.told = message.data
                 elif not self._shake_hands(message):
                     arrived.append((message, parts))
         return arrived
@@ -206,6 +214,7 @@ class WorkerLink:
             self._poller.unregister(sock)
             sock.close(linger=0)
         self._sockets = {}
+        self.told = {}
         self.up = False
         self._out.clear()
 

@@ -99,11 +99,14 @@ class SocketThread(threading.Thread):
         self.join(timeout=5.0)
 
     def _take(self, peers: Peers, peer: Peer, message: m.Message) -> None:
+        from bridge_server.worker.memory import device_memory
+
         if isinstance(message, m.Ping):
             state, age = self._compute.state()
             peers.send(peer, CTL, m.Pong(self._boot, state, age, message.request))
         elif isinstance(message, m.Status):
-            peers.send(peer, CTL, m.Status(self._compute.status(), message.request))
+            told = {**self._compute.status(), "memory": device_memory(self._compute.facts)}
+            peers.send(peer, CTL, m.Status(told, message.request))
         elif not isinstance(message, m.Bye):
             self._compute.queue(message)
 
