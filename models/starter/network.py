@@ -24,6 +24,7 @@ from models.starter.matching import (
 )
 
 CHROMA_SCALE = 50.0
+_STRIP_ROWS = 8
 STATISTICS = 8  # of the values: a, b, a * a, b * b, L, L * L, one, and a spare
 
 
@@ -218,7 +219,7 @@ class Decoder(nn.Module):
         choices = (enlarged[:, :2], fine_mean, self.direct(x4).float())
         quarter = sum((gate[:, i : i + 1] * c for i, c in enumerate(choices)), luma.new_zeros(()))
         x = self.detail(torch.cat((x4, features.stem), 1))
-        chroma = convex_upsample(quarter, self.masks(x).float())
+        chroma = convex_upsample(quarter, self.masks(x))
         chroma = chroma + F.pixel_shuffle(self.residual(x).float(), 4)
         variance = variance.sum(1, keepdim=True)
         return Prediction(chroma, mean, variance, fine_mean, quarter, similarity)
@@ -238,18 +239,26 @@ def luma_stem(luma: Tensor) -> Tensor:
 def convex_upsample(quarter: Tensor, masks: Tensor) -> Tensor:
     """Each full-size pixel is a convex mix of the 3 x 3 quarter-size ones around it.
 
-    quarter: (B, C, h, w); masks: (B, 144, h, w), logits. Returns (B, C, 4h, 4w).
-    As in RAFT (Teed and Deng 2020), section 3.3.
+    quarter: (B, C, h, w) float32; masks: (B, 144, h, w), logits. Returns (B, C, 4h, 4w) float32.
+    As in RAFT (Teed and Deng 2020), section 3.3. Strip by strip, so that the weights, which are
+    72 times the size of the chroma, stay near the caches.
     """
     batch, channels, height, width = quarter.shape
-    weights = masks.view(batch, 9, 16, height, width).softmax(1)
     padded = F.pad(quarter, (1, 1, 1, 1), mode="replicate")
-    out = quarter.new_zeros(batch, channels, 16, height, width)
-    for tap in range(9):
-        y, x = divmod(tap, 3)
-        near = padded[:, :, y : y + height, x : x + width]
-        out = out + weights[:, None, tap] * near[:, :, None]
-    return F.pixel_shuffle(out.flatten(1, 2), 4)
+    logits = masks.permute(0, 2, 3, 1)
+    strips = []
+    for first in range(0, height, _STRIP_ROWS):
+        part = logits[:, first : first + _STRIP_ROWS]
+        rows = part.shape[1]
+        weights = part.reshape(batch, 1, rows, width, 9, 16).softmax(4, dtype=torch.float32)
+        strip = quarter.new_zeros(batch, channels, rows, width, 16)
+        for tap in range(9):
+            y, x = divmod(tap, 3)
+            near = padded[:, :, first + y : first + y + rows, x : x + width, None]
+            strip = strip.addcmul(weights[..., tap, :], near)
+        strip = strip.view(batch, channels, rows, width, 4, 4).transpose(3, 4)
+        strips.append(strip.reshape(batch, channels, 4 * rows, 4 * width))
+    return torch.cat(strips, 2)
 
 
 def _double(x: Tensor) -> Tensor:
