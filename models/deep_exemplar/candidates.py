@@ -55,7 +55,7 @@ NEAREST: Candidate[Facts, Matcher] = Candidate(
     "fp32 blocks", lambda _: (), lambda _: nearest, "identical"
 )
 WINOGRAD: Candidate[Facts, Rearranged] = Candidate(
-    "winograd", _library_has_it, lambda _: "all", "1e-5 of a layer's greatest value; 0.12 in ab"
+    "winograd", _library_has_it, lambda _: "all", "1e-5 of a layer's greatest value; 0.13 in ab"
 )
 FOLDED: Candidate[Facts, Rearranged] = Candidate(
     "folded upsampling", lambda _: (), lambda _: "folded", "1e-6 of a layer; 1e-2 in ab"
