@@ -9,6 +9,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -88,6 +89,13 @@ def test_metrics_and_page_tell_what_the_server_did(watched, clip):
         assert values['chromabridge_stage_seconds_count{stage="total"}'] == 6
         assert values['chromabridge_stage_seconds_bucket{le="+Inf",stage="total"}'] == 6
         assert values['chromabridge_device_seconds_total{priority="batch"}'] > 0
+        held = values['chromabridge_device_memory_held_bytes{device="cpu"}']
+        budget = values['chromabridge_device_memory_total_bytes{device="cpu"}']
+        resident = _resident(server.worker_pid())
+        assert 0.5 * resident < held < 2 * resident
+        assert held < budget
+        assert json.loads(get("/status.json"))["worker"]["memory"]["device"] == "cpu"
+        assert "memory of cpu: " in server.command("status").stdout
         os.kill(server.worker_pid(), signal.SIGKILL)
         deaths = "chromabridge_worker_deaths_total"
         eventually(lambda: counters(get("/metrics"))[deaths] == 1)
@@ -95,10 +103,28 @@ def test_metrics_and_page_tell_what_the_server_did(watched, clip):
     page = get("/").decode()
     assert "ChromaBridge" in page
     assert "http" not in page.replace("<!doctype html>", "").lower()  # nothing from elsewhere
+    assert "worker.memory" in page
     assert "innerHTML" not in page  # clients' names are set as text
     assert status_code(get, "/../etc/passwd") == 404
     assert status_code(get, "/frame/00000000") == 404
     assert status_code(get, "/status.json", Host="evil.example") == 403
+
+
+def _resident(pid: int) -> int:
+    rows = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(row for row in rows if row.startswith("VmRSS")).split()[1]) * 1024
+
+
+def test_on_cuda_the_device_is_told_and_what_the_worker_holds_of_it(monkeypatch):
+    from accel.device import Facts
+    from bridge_server.worker.memory import device_memory
+
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda index: (3 << 30, (8 + index) << 30))
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda index: 2 << 30)
+    facts = Facts("cuda", "a card", 9 << 30, 9 << 30, "2.7", index=1)
+    told = device_memory(facts)
+    assert told == {"device": "cuda:1", "used": 6 << 30, "total": 9 << 30, "held": 2 << 30}
+    assert device_memory(None)["device"] == "cpu"
 
 
 def test_readers_that_hang_do_not_hold_the_server_up(watched):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from bridge_server.cli import app
 from bridge_server.gate import Gate
 from bridge_server.keys import KeyPair, Keyring
 from bridge_server.peers import KEYED_TOKEN, MAX_STRANGERS, STRANGER_S, Peers
+from bridge_server.relay import UNREAD_BYTES, Relay
 from host_plugins.client import BridgeError, connect
 from host_plugins.connection import shake_hands
 from host_plugins.launch import ConnectionInfo
@@ -301,6 +303,84 @@ def test_a_relay_whose_key_is_not_let_in_says_so_and_ends(remote, tmp_path):
     assert process.returncode == 3
     assert "error auth" in told
     assert "Traceback" not in told
+
+
+def test_a_remote_server_that_dies_and_comes_back_costs_a_relayed_job_nothing(
+    own_server, still, clip, tmp_path, census
+):
+    ports = []
+    for _ in range(2):
+        with socket.create_server((ELSEWHERE, 0)) as probe:
+            ports.append(str(probe.getsockname()[1]))
+    home = tmp_path / "home"
+    Keyring(home / "keys").new("first")
+    flags = ("--host", ELSEWHERE, "--port", ports[0], "--data-port", ports[1])
+    running = own_server(*flags)
+    far_server = RemoteServer(running, Keyring(home / "keys"))
+
+    def run(connected, act=None) -> list[bytes]:
+        got = []
+        with connected.open("lookup", {}, [still], job="" if act is None else "far") as session:
+            stream = session.stream((clip(k) for k in range(16)), reread=clip)
+            for k, result in enumerate(stream):
+                got.append(bytes(result.buffers[0].data))
+                if k == 6 and act is not None:
+                    act()
+        return got
+
+    here = tmp_path / "here"
+    with relay(far_server, here, far_server.keyring.new("studio")) as process:
+        assert process.stdout.readline().startswith("READY")
+        file = here / "run" / "server.json"
+
+        def die_and_come_back() -> None:
+            running.process.kill()
+            running.process.wait()
+            started = time.monotonic()
+            codes = {refusal(partial(connect, file=file, name="late")) for _ in range(3)}
+            assert codes == {"away"}
+            assert time.monotonic() - started < 10
+            threading.Timer(0.5, running.start).start()
+
+        with connect(start=False, file=file, name="nuke", retry_for_s=60.0) as through:
+            whole = run(through)
+            assert run(through, die_and_come_back) == whole
+        census(running, still, clip).check(still, clip)
+        assert process.poll() is None
+    assert process.returncode == 0
+
+
+def test_a_relay_stops_reading_for_a_client_that_does_not_read():
+    relaying = Relay.__new__(Relay)
+    calls: list[str] = []
+
+    class Link:
+        def register(self, poller) -> None:
+            calls.append("register")
+
+        def unregister(self, poller) -> None:
+            calls.append("unregister")
+
+        def poll(self, timeout_s):
+            calls.append("poll")
+            return []
+
+    class Reader:
+        ticket = b"t"
+        waiting = UNREAD_BYTES + 1
+
+    class Crowd:
+        def unsent(self, peer) -> int:
+            return peer.waiting
+
+    reader = Reader()
+    relaying._peers, relaying._links, relaying._stalled = Crowd(), {b"t": Link()}, set()
+    relaying._poller = None
+    relaying._inward(reader)
+    relaying._inward(reader)
+    reader.waiting = 0
+    relaying._inward(reader)
+    assert calls == ["unregister", "register", "poll"]
 
 
 # --- peers that prove nothing ---

@@ -12,6 +12,7 @@ from bridge_server.front.sessions import CREDIT_BYTES, SessionRecord
 from host_plugins.wire import messages as m
 from host_plugins.wire.buffers import Buffer, content_digest
 from host_plugins.wire.errors import BridgeError
+from host_plugins.wire.framing import decode, encode
 
 LUMA = Buffer("y", "u1", (2, 3), bytes(6))
 
@@ -88,6 +89,40 @@ def test_another_type_or_size_than_the_first_is_refused():
     assert code_of(session.accept, frame(session, 1, buffer=other), []) == "bad_frame"
     color = Buffer("rgb", "u1", (1, 1, 3), bytes(3))
     assert code_of(session.accept, frame(session, 1, buffer=color), []) == "bad_frame"
+
+
+def test_a_rewind_keeps_results_that_were_not_acknowledged_and_their_cost():
+    session = record()
+    for q in range(4):
+        session.accept(frame(session, q), [])
+    for q in range(3):
+        item = session.queue.popleft()
+        session.running[q] = item
+        answer = m.Result(session.id, q, session.epoch, q)
+        assert session.finish(answer, encode(answer))
+    assert session.acknowledge(1) == (1, 6)
+    assert session.first_missing == 3
+    session.rewind(session.first_missing, 7)
+    assert (session.next_q, session.epoch) == (3, 7)
+    assert {decode(parts).epoch for parts in session.results.values()} == {7}
+    assert sorted(session.results) == sorted(session.costs) == [1, 2]
+    assert session.credit_left == (session.credit_frames - 2, CREDIT_BYTES - 12)
+    session.rewind(2, 8)  # the state is older: what lies above it is made again
+    assert sorted(session.results) == sorted(session.costs) == [1]
+
+
+def test_exemplars_ahead_of_the_frames_are_bounded_and_count_no_more_once_they_were_seen():
+    session = record()
+    picture = Buffer("rgb", "u1", (2048, 8192, 3), b"")
+    late = m.Exemplar(session.id, b"d" * 32, (picture,), 5, 0)
+    fits = CREDIT_BYTES // picture.nbytes
+    for _ in range(fits):
+        session.accept_exemplar(late)
+    assert code_of(session.accept_exemplar, late) == "no_credit"
+    session.accept(frame(session, 0), [])
+    assert compute(session)
+    session.acknowledge(1)
+    session.accept_exemplar(late)
 
 
 class AnyClient(RuleBasedStateMachine):
