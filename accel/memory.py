@@ -16,7 +16,6 @@ MIB = 2**20
 WORKSPACES = (256 * MIB, 64 * MIB, 16 * MIB)  # bounds on one block of similarities, in order
 KEPT_PIXEL_BYTES = 300  # of a frame's features, while similarities are searched
 RESERVE = 0.1  # share of the free memory that a plan leaves alone
-LOOK_AHEAD = 4  # frames encoded before their turn, where there is room
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Workload:
     multiple: both sides are padded to it. By precision: weight_bytes, resident while it runs, and
     pixel_bytes, the peak of a step's intermediate results per padded pixel. loading_bytes: of the
     float32 weights that a shorter format is made from. fixed_bytes: what does not grow.
-    exemplar_bytes, ahead_bytes: per padded pixel, of one exemplar and of one frame encoded ahead.
+    exemplar_bytes: per padded pixel, of one exemplar.
     most_pixels: larger pictures are shrunk to so many for the network; 0 for never.
     outer_bytes: per pixel of the working size, whatever the network sees.
     """
@@ -38,7 +37,6 @@ class Workload:
     loading_bytes: int = 0
     fixed_bytes: int = 0
     exemplar_bytes: float = 0.0
-    ahead_bytes: float = 0.0
     most_pixels: int = 0
     outer_bytes: float = 0.0
     has_modes: bool = False
@@ -57,12 +55,11 @@ class Prediction:
     intermediate: int
     state: int
     workspace: int
-    ahead: int
     loading: int = 0
 
     @property
     def total(self) -> int:
-        running = self.weights + max(self.intermediate, self.workspace) + self.state + self.ahead
+        running = self.weights + max(self.intermediate, self.workspace) + self.state
         return max(running, self.loading)
 
 
@@ -90,7 +87,6 @@ class MemoryPlan:
     mode: MemoryMode
     workspace_bytes: int
     half_resolution: bool
-    look_ahead: int
     budget_bytes: int
     exemplars: int = 1
     steps: tuple[Step, ...] = ()
@@ -114,7 +110,6 @@ class MemoryPlan:
             "memory_mode": self.mode.name if self.workload.has_modes else None,
             "workspace_bytes": self.workspace_bytes,
             "use_half_resolution": self.half_resolution if self.workload.has_half else None,
-            "look_ahead": self.look_ahead,
             "predicted_bytes": prediction.total,
             "budget_bytes": self.budget_bytes,
             "fits": self.fits,
@@ -145,17 +140,14 @@ def fit(plan: MemoryPlan) -> MemoryPlan:
 def step_down(plan: MemoryPlan, reason: str) -> MemoryPlan | None:
     """The next smaller plan; None when there is none.
 
-    Order: fewer frames ahead, smaller blocks (both leave the picture as it is), a smaller bank,
-    half resolution. ColorMNet's bank is not moved to the host's memory: it is a few percent of
-    the whole.
+    Order: smaller blocks (which leave the picture as it is), a smaller bank, half resolution.
+    ColorMNet's bank is not moved to the host's memory: it is a few percent of the whole.
     """
 
     def lower(name: str, changes_picture: bool, **changes: object) -> MemoryPlan:
         steps = (*plan.steps, Step(name, reason, changes_picture))
         return replace(plan, steps=steps, **changes)  # type: ignore[arg-type]
 
-    if plan.look_ahead:
-        return lower("look_ahead 0", False, look_ahead=0)
     for size in WORKSPACES:
         if size < plan.workspace_bytes:
             return lower(f"blocks of {size // MIB} MiB", False, workspace_bytes=size)
@@ -212,7 +204,6 @@ def predict(plan: MemoryPlan) -> Prediction:
         intermediate=work.fixed_bytes + round(results),
         state=bank + round(plan.exemplars * work.exemplar_bytes * pixels),
         workspace=work.fixed_bytes + round(KEPT_PIXEL_BYTES * pixels) + block if block else 0,
-        ahead=round(plan.look_ahead * work.ahead_bytes * pixels),
         loading=work.loading_bytes if plan.precision != "fp32" else 0,
     )
 

@@ -9,7 +9,7 @@ from accel.choice import Choice, Json, Refusal, RequirementUnmet
 from accel.compiling import Compiler, choose_compile
 from accel.correlation import Correlation, choose_correlation
 from accel.device import Facts
-from accel.memory import LOOK_AHEAD, RESERVE, WORKSPACES, MemoryPlan, fit
+from accel.memory import RESERVE, WORKSPACES, MemoryPlan, fit
 from accel.precision import Precision, choose_precision, from_use_fp16
 from accel.presets import MEMORY_MODES, MODE_NAMES, Tier, tier
 from accel.traits import Traits, traits_of
@@ -86,16 +86,10 @@ class Plan:
                 mode=mode,
                 workspace_bytes=WORKSPACES[0],
                 half_resolution=self.tier.half_resolution if half is None else half,
-                look_ahead=LOOK_AHEAD if self._looks_ahead else 0,
                 budget_bytes=round(free * (1 - RESERVE)),
                 exemplars=exemplars,
             )
         )
-
-    @property
-    def _looks_ahead(self) -> bool:
-        """A batch of frames gains nothing on a CPU, which one frame already keeps busy."""
-        return self.traits.looks_ahead and self.facts.kind != "cpu"
 
     @property
     def choices(self) -> tuple[AnyChoice, ...]:

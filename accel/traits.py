@@ -13,16 +13,15 @@ class Traits:
     """Of one network.
 
     attends: has multi-head attention of at most 64 channels a head. correlates: has a window
-    correlation. formats: of fp32, fp16, bf16 that it runs in. looks_ahead: can encode frames
-    before their turn. compiled: dotted names of the parts that are worth compiling.
-    cpu_weight_bytes: by precision, where a CPU holds other weights than workload says.
+    correlation. formats: of fp32, fp16, bf16 that it runs in. compiled: dotted names of the parts
+    that are worth compiling. cpu_weight_bytes: by precision, where a CPU holds other weights than
+    workload says.
     """
 
     workload: Workload
     attends: bool
     correlates: bool
     formats: tuple[str, ...]
-    looks_ahead: bool
     compiled: tuple[str, ...] = ()
     cpu_weight_bytes: Mapping[str, int] = field(default_factory=dict)
 
@@ -43,13 +42,11 @@ COLORMNET = Traits(
         loading_bytes=540 * MIB,
         fixed_bytes=200 * MIB,  # weights regrouped for the rewritten layers
         exemplar_bytes=12.0,  # its elements are part of the bank's mid-term frames
-        ahead_bytes=118.0,
         has_modes=True,
     ),
     attends=True,
     correlates=True,
     formats=("fp32", "fp16", "bf16"),
-    looks_ahead=True,
     compiled=("key_encoder.network2", "key_encoder.fuse3"),  # the decoder gained 3 %
 )
 DEEP_EXEMPLAR = Traits(
@@ -60,13 +57,11 @@ DEEP_EXEMPLAR = Traits(
         pixel_bytes={"fp32": 2500.0, "bf16": 1660.0},
         fixed_bytes=70 * MIB,
         exemplar_bytes=76.5,  # 256 features and 2 colors for 16 pixels, Lab a pixel
-        ahead_bytes=80.0,
         has_half=True,
     ),
     attends=False,
     correlates=False,
     formats=("fp32", "bf16"),
-    looks_ahead=True,
     cpu_weight_bytes={"bf16": 1_020_000_000},  # Winograd's transforms of the float32 networks
 )
 STARTER = Traits(
@@ -83,7 +78,6 @@ STARTER = Traits(
     attends=False,
     correlates=False,
     formats=("fp32", "bf16"),
-    looks_ahead=False,
 )
 _ALL = {traits.workload.effect: traits for traits in (COLORMNET, DEEP_EXEMPLAR, STARTER)}
 

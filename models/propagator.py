@@ -93,14 +93,3 @@ class Propagator(Protocol):
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors held for this shot."""
-
-
-@runtime_checkable
-class LookAhead(Protocol):
-    """A propagator that can encode queued frames before their turn."""
-
-    def prepare(self, lumas: Tensor) -> None:
-        """Encode the frames that come next, in order; lumas: (B, 1, H, W), CIE L.
-
-        A hint only: step returns the same with or without it.
-        """

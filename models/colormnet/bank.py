@@ -156,7 +156,7 @@ class Bank:
         """scores, columns: (n, k), the kept similarities and where they were found."""
         weights = torch.softmax(scores, 1)  # subtracts the maximum, so that none can vanish
         count = scores.shape[1]
-        log_mean = torch.logsumexp(scores, 1) - torch.log(scores.new_tensor(float(count)))
+        log_mean = torch.logsumexp(scores, 1) - torch.log(scores.new_full((), float(count)))
         match = 1.0 / (1.0 - log_mean.clamp(max=0.0) / 8.0)
         value = torch.zeros(
             len(scores), stores[0]["value"].shape[1], dtype=torch.float32, device=scores.device
@@ -207,7 +207,15 @@ class Bank:
 
 
 def _weighted_rows(table: Tensor, index: Tensor, weight: Tensor, inside: Tensor) -> Tensor:
-    """sum_k weight(i, k) table(index(i, k)): (n, C) float32, reading only rows that are inside."""
+    """sum_k weight(i, k) table(index(i, k)): (n, C) float32; weight is 0 where not inside.
+
+    A CPU reads only the rows that are inside. To count them would make the host wait for any other
+    device, so that there all are read.
+    """
+    if not _counting_is_free(table.device):
+        return torch.nn.functional.embedding_bag(
+            index, table, mode="sum", per_sample_weights=weight.to(table.dtype)
+        ).float()
     rows, taps = inside.nonzero(as_tuple=True)
     starts = torch.cumsum(inside.sum(1), 0) - inside.sum(1)
     return torch.nn.functional.embedding_bag(
@@ -217,3 +225,7 @@ def _weighted_rows(table: Tensor, index: Tensor, weight: Tensor, inside: Tensor)
         mode="sum",
         per_sample_weights=weight[rows, taps].to(table.dtype),
     ).float()
+
+
+def _counting_is_free(device: torch.device) -> bool:
+    return device.type == "cpu"

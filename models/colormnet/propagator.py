@@ -22,7 +22,6 @@ after that, set `permanent_exemplars` to False as well.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -54,7 +53,7 @@ class Encoded(NamedTuple):
 
 
 class ColorMNetPropagator:
-    """One shot. Fulfills models.propagator.Propagator and LookAhead.
+    """One shot. Fulfills models.propagator.Propagator.
 
     Everything runs on the network's device, where results are returned.
     """
@@ -68,7 +67,6 @@ class ColorMNetPropagator:
         self.network = network
         self.settings = settings or ColorMNetSettings()
         self._exemplars = ExemplarSet()
-        self._prepared: deque[tuple[Tensor, Encoded]] = deque()
         self._size = (0, 0)
         self._epoch = 0
         self._fresh = True  # no frame was stepped since begin
@@ -86,7 +84,6 @@ class ColorMNetPropagator:
         self._exemplars = ExemplarSet()
         for exemplar in exemplars:
             self._exemplars.put(own_copy(exemplar, self._device))
-        self._prepared.clear()
         self._fresh = True
         self._restart()
 
@@ -106,23 +103,6 @@ class ColorMNetPropagator:
         self._restart()
 
     @torch.no_grad()
-    def prepare(self, lumas: Tensor) -> None:
-        """See LookAhead.prepare.
-
-        On a CPU frames are encoded one by one: a batch gains nothing there, and its rounding could
-        differ.
-        """
-        self._require_begun()
-        if tuple(lumas.shape[1:]) != (1, *self._size):
-            raise ValueError(f"lumas: expected (B, 1, *{self._size}), got {tuple(lumas.shape)}")
-        lumas = lumas.to(self._device, torch.float32)
-        step = 1 if self._device.type == "cpu" else len(lumas)
-        for start in range(0, len(lumas), step):
-            part = lumas[start : start + step]
-            for luma, encoded in zip(torch.split(part, 1), self._encode(part), strict=True):
-                self._prepared.append((luma.clone(), encoded))
-
-    @torch.no_grad()
     def step(self, luma: Tensor, *, index: int, want_confidence: bool = False) -> Step:
         """See Propagator.step. The mean of the confidence is the frame's."""
         self._require_begun()
@@ -133,7 +113,7 @@ class ColorMNetPropagator:
             self._exemplars.pin_only(index)
         self._fresh = False
         self._time += 1
-        frame = self._take_prepared(luma) or self._encode(luma)[0]
+        frame = self._encode(luma)
         given = self._given(index)
         arrived = self._load_exemplars(index, given)
         if given is not None:
@@ -145,7 +125,7 @@ class ColorMNetPropagator:
         return Step(chroma.contiguous(), self._enlarged(trust) if want_confidence else None)
 
     def save_state(self) -> State:
-        """See Propagator.save_state. Frames prepared ahead are not part of it."""
+        """See Propagator.save_state."""
         self._require_begun()
         tensors = {f"bank.{k}": t for k, t in self._bank.tensors().items()}
         tensors |= {f"exemplars.{k}": t for k, t in self._exemplars.tensors().items()}
@@ -187,19 +167,15 @@ class ColorMNetPropagator:
         self._last_deep = integer(values, "last_deep")
         self._fresh = bool(values.get("fresh"))
         self._arriving = [str(name) for name in array(values, "arriving")]
-        self._prepared.clear()
 
     @property
     def nbytes(self) -> int:
-        """See Propagator.nbytes: memory, exemplars, hidden state and frames prepared ahead."""
+        """See Propagator.nbytes: memory, exemplars and hidden state."""
         if self._size == (0, 0):
             return 0
         carried = (self._hidden, self._last_key, self._last_value)
-        ahead = sum(
-            t.nbytes for luma, e in self._prepared for t in (luma, e.luma, *e.features, *e.key)
-        )
         own = sum(t.nbytes for t in carried if t is not None)
-        return self._bank.nbytes + self._exemplars.nbytes + own + ahead
+        return self._bank.nbytes + self._exemplars.nbytes + own
 
     @property
     def memory_sizes(self) -> tuple[int, int]:
@@ -215,27 +191,10 @@ class ColorMNetPropagator:
 
     # One frame, in the order of a step.
 
-    def _encode(self, lumas: Tensor) -> list[Encoded]:
-        """lumas: (B, 1, H, W), CIE L."""
-        padded = self._padding.pad((lumas - 50.0) / 50.0)
-        features, key = self.network.encode(padded)
-        return [
-            Encoded(
-                padded[i : i + 1],
-                Features(*(f[i : i + 1] for f in features)),
-                Key(*(k[i : i + 1] for k in key)),
-            )
-            for i in range(len(padded))
-        ]
-
-    def _take_prepared(self, luma: Tensor) -> Encoded | None:
-        """The next prepared frame if it is this one; else what was prepared is worthless."""
-        if self._prepared:
-            expected, encoded = self._prepared.popleft()
-            if torch.equal(expected, luma):
-                return encoded
-            self._prepared.clear()
-        return None
+    def _encode(self, luma: Tensor) -> Encoded:
+        """luma: (1, 1, H, W), CIE L."""
+        padded = self._padding.pad((luma - 50.0) / 50.0)
+        return Encoded(padded, *self.network.encode(padded))
 
     def _given(self, index: int) -> str | None:
         """The exemplar that is this very frame, when such frames come back untouched."""
@@ -265,7 +224,7 @@ class ColorMNetPropagator:
 
     def _exemplar_elements(self, exemplar: Exemplar) -> Elements:
         """What memory keeps of an exemplar: nothing of the border that was invented for it."""
-        frame = self._encode(exemplar.luma)[0]
+        frame = self._encode(exemplar.luma)
         planes = self._padding.pad(exemplar.chroma / CHROMA_SCALE)
         value = self.network.encode_value(frame.luma, planes, frame.features.f16)
         elements = self._elements(frame, value, torch.ones_like(frame.key.shrinkage).flatten())

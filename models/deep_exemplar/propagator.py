@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Literal, ParamSpec, TypeVar, cast
@@ -38,9 +37,9 @@ def _inference(method: Callable[P, R]) -> Callable[P, R]:
 
 
 class DeepExemplarPropagator:
-    """One shot's state: encoded exemplars, the previous frame and frames encoded ahead.
+    """One shot's state: encoded exemplars and the previous frame.
 
-    Fulfills models.propagator.Propagator and LookAhead.
+    Fulfills models.propagator.Propagator.
     """
 
     def __init__(self, stages: Stages, settings: DeepExemplarSettings | None = None) -> None:
@@ -50,7 +49,6 @@ class DeepExemplarPropagator:
         self._exemplars: list[EncodedExemplar] = []
         self._previous: Tensor | None = None  # (1, 3, h, w): L - 50 and raw ab
         self._place: Place = "running"
-        self._ahead: deque[tuple[Tensor, Tensor]] = deque()  # luma at working size, its vectors
 
     @_inference
     def begin(self, exemplars: Sequence[Exemplar]) -> None:
@@ -64,7 +62,6 @@ class DeepExemplarPropagator:
         encoded = [encode(exemplar, geometry, self._stages) for exemplar in exemplars]
         self._geometry, self._exemplars = geometry, encoded
         self._previous, self._place = None, "begun"
-        self._ahead.clear()
 
     @_inference
     def put_exemplar(self, exemplar: Exemplar) -> None:
@@ -85,9 +82,8 @@ class DeepExemplarPropagator:
         """See Propagator. Confidence is the cosine of the best match, 0 where it is negative."""
         geometry = self._begun()
         _check_picture("luma", luma, 1, geometry)
-        vectors = self._vectors_of(luma, geometry)
-        match = self._match(vectors, index)
         frame = geometry.to_network(luma - 50)
+        match = self._match(self._stages.frame_vectors(frame), index)
         warped = _spread(match.color, geometry)
         similarity = _spread(match.similarity[:, None], geometry)
         previous = self._previous_of(index, frame)
@@ -100,21 +96,13 @@ class DeepExemplarPropagator:
         confidence = geometry.to_working(similarity).clamp(0, 1) if want_confidence else None
         return Step(large, confidence)
 
-    @_inference
-    def prepare(self, lumas: Tensor) -> None:
-        """See LookAhead. Frames are encoded one by one, so that a step's bits do not change."""
-        geometry = self._begun()
-        for luma in torch.split(lumas, 1):
-            _check_picture("luma", luma, 1, geometry)
-            self._ahead.append((luma.clone(), self._encode_frame(luma, geometry)))
-
     def reset(self) -> None:
         """See Propagator."""
         self._previous, self._place = None, "cut"
 
     @_inference
     def save_state(self) -> State:
-        """See Propagator. Frames encoded ahead are a hint and not part of it."""
+        """See Propagator."""
         geometry = self._begun()
         tensors: dict[str, Tensor] = {}
         exemplars: list[Json] = []
@@ -162,30 +150,17 @@ class DeepExemplarPropagator:
         previous = tensors.get("previous")
         self._geometry, self._exemplars, self._place = geometry, exemplars, place
         self._previous = previous.clone() if previous is not None else None
-        self._ahead.clear()
 
     @property
     def nbytes(self) -> int:
-        """See Propagator; frames encoded ahead count."""
+        """See Propagator."""
         held = sum(exemplar.nbytes for exemplar in self._exemplars)
-        ahead = sum(luma.nbytes + vectors.nbytes for luma, vectors in self._ahead)
-        return held + ahead + (self._previous.nbytes if self._previous is not None else 0)
+        return held + (self._previous.nbytes if self._previous is not None else 0)
 
     def _begun(self) -> Geometry:
         if self._geometry is None:
             raise ValueError("expected begin or load_state first, got a shot without exemplars")
         return self._geometry
-
-    def _encode_frame(self, luma: Tensor, geometry: Geometry) -> Tensor:
-        return self._stages.frame_vectors(geometry.to_network(luma - 50))
-
-    def _vectors_of(self, luma: Tensor, geometry: Geometry) -> Tensor:
-        """What prepare encoded, if this is the frame that it was told would come; else encode."""
-        while self._ahead:
-            expected, vectors = self._ahead.popleft()
-            if torch.equal(expected, luma):
-                return vectors
-        return self._encode_frame(luma, geometry)
 
     def _match(self, vectors: Tensor, index: int) -> Match:
         """The best match of every position over all exemplars; a near pin adds to the score only.

@@ -18,7 +18,7 @@ from models.colormnet.key_encoder import Features, Key
 from models.colormnet.network import ColorMNet
 from models.colormnet.propagator import ColorMNetPropagator
 from models.colormnet.store import Elements
-from models.propagator import Exemplar, LookAhead, Propagator, State
+from models.propagator import Exemplar, Propagator, State
 
 SIZE = (100, 112)
 TINY = NetworkConfig(
@@ -72,7 +72,6 @@ def run(shot: ColorMNetPropagator, frames: range) -> Tensor:
 
 def test_it_fulfills_the_protocols(new: Callable[..., ColorMNetPropagator]) -> None:
     assert isinstance(new(), Propagator)
-    assert isinstance(new(), LookAhead)
 
 
 def test_memory_is_flat_over_thousands_of_steps() -> None:
@@ -151,18 +150,6 @@ def test_a_restored_shot_goes_on_bit_for_bit(
 def test_a_state_of_another_format_is_refused(new: Callable[..., ColorMNetPropagator]) -> None:
     with pytest.raises(ValueError, match="format"):
         new().load_state(State({}, {"format": 99}))
-
-
-def test_encoding_ahead_changes_nothing(new: Callable[..., ColorMNetPropagator]) -> None:
-    plain, ahead, wrong = new(), new(), new()
-    for shot in (plain, ahead, wrong):
-        shot.begin([exemplar(5)])
-    ahead.prepare(torch.cat([frame(t) for t in range(4)]))
-    wrong.prepare(torch.cat([frame(t) for t in (9, 1, 2)]))
-    expected = run(plain, range(6))
-    assert torch.equal(run(ahead, range(6)), expected)
-    assert torch.equal(run(wrong, range(6)), expected)
-    assert ahead.nbytes == plain.nbytes
 
 
 def test_exemplars_stay_for_good(new: Callable[..., ColorMNetPropagator]) -> None:

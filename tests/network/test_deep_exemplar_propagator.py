@@ -14,7 +14,7 @@ from torch import Tensor
 from models.deep_exemplar.config import DeepExemplarSettings
 from models.deep_exemplar.networks import Precision, load_networks, stages
 from models.deep_exemplar.propagator import DeepExemplarPropagator
-from models.propagator import Exemplar, LookAhead, Propagator
+from models.propagator import Exemplar, Propagator
 from models.weights import WeightsMismatch
 
 H, W = 48, 64
@@ -36,9 +36,8 @@ def made(precision: Precision = "exact", **settings: object) -> DeepExemplarProp
     )
 
 
-def test_it_is_a_propagator_that_looks_ahead() -> None:
+def test_it_is_a_propagator() -> None:
     assert isinstance(made(), Propagator)
-    assert isinstance(made(), LookAhead)
 
 
 def test_exact_steps_equal_a_plain_dense_reading_bit_for_bit() -> None:
@@ -208,18 +207,6 @@ def test_the_exemplars_own_colors_start_only_a_shot_that_begins_on_it() -> None:
     assert torch.equal(first_of(still(index=9), cut=True), colors)
     assert torch.equal(first_of(still(index=8)), zeros)
     assert torch.equal(first_of(still(), cut=True), zeros)
-
-
-def test_frames_encoded_ahead_change_no_bit_and_wrong_hints_do_no_harm() -> None:
-    plain, ahead = made(), made()
-    for propagator in (plain, ahead):
-        propagator.begin([still()])
-    ahead.prepare(torch.cat((luma(0), luma(7), luma(1))))
-    held = ahead.nbytes
-    for t in range(3):
-        assert torch.equal(ahead.step(luma(t), index=t).chroma, plain.step(luma(t), index=t).chroma)
-    assert ahead.nbytes < held
-    assert ahead.nbytes == plain.nbytes
 
 
 @pytest.mark.parametrize(("precision", "greatest"), [("balanced", 40.0), ("fast", 200.0)])

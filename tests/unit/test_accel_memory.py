@@ -28,7 +28,6 @@ BANKED = Workload(
     {"fp32": 1000.0, "fp16": 500.0},
     loading_bytes=9_000_000_000,
     has_modes=True,
-    ahead_bytes=100.0,
 )
 MATCHED = Workload("matched", 16, {"fp32": 4_000_000}, {"fp32": 1000.0}, has_half=True)
 
@@ -42,7 +41,6 @@ def plan(workload: Workload = BANKED, **changes: object) -> MemoryPlan:
         mode=HIGH_QUALITY,
         workspace_bytes=256 * MIB,
         half_resolution=False,
-        look_ahead=4,
         budget_bytes=100 * GIB,
     )
     return replace(base, **changes)  # type: ignore[arg-type]
@@ -83,9 +81,9 @@ def test_deep_exemplars_matrix_at_full_resolution_is_what_the_formula_says() -> 
 
 def test_a_block_counts_only_beyond_the_results_it_comes_before() -> None:
     small = predict(plan(workspace_bytes=16 * MIB))
-    assert small.total == small.weights + small.intermediate + small.state + small.ahead
+    assert small.total == small.weights + small.intermediate + small.state
     large = predict(plan(height=1080, width=1920, workspace_bytes=100 * GIB))
-    assert large.total > large.weights + large.intermediate + large.state + large.ahead
+    assert large.total > large.weights + large.intermediate + large.state
 
 
 def test_a_shorter_format_still_loads_from_float32() -> None:
@@ -109,7 +107,6 @@ def test_steps_come_in_their_order_and_end() -> None:
         names.append((step.steps[-1].name, step.steps[-1].changes_picture))
         step = step_down(step, "out of memory")
     assert names == [
-        ("look_ahead 0", False),
         ("blocks of 64 MiB", False),
         ("blocks of 16 MiB", False),
         ("memory_mode balanced", True),
@@ -118,7 +115,7 @@ def test_steps_come_in_their_order_and_end() -> None:
 
 
 def test_a_matching_network_gives_up_resolution_last() -> None:
-    step = step_down(plan(MATCHED, look_ahead=0, workspace_bytes=16 * MIB), "out of memory")
+    step = step_down(plan(MATCHED, workspace_bytes=16 * MIB), "out of memory")
     assert step is not None
     assert step.steps[-1].name == "use_half_resolution on"
     assert step.changes_picture
@@ -141,9 +138,9 @@ def test_a_plan_with_room_gives_nothing_up() -> None:
 
 def test_a_tight_budget_is_met_by_the_fewest_steps_and_says_why() -> None:
     start = plan(height=1080, width=1920, workspace_bytes=4 * GIB)
-    budget = replace(start, look_ahead=0, workspace_bytes=256 * MIB).prediction.total
+    budget = replace(start, workspace_bytes=256 * MIB).prediction.total
     tight = fit(replace(start, budget_bytes=budget))
-    assert [step.name for step in tight.steps] == ["look_ahead 0", "blocks of 256 MiB"]
+    assert [step.name for step in tight.steps] == ["blocks of 256 MiB"]
     assert tight.fits
     assert not tight.changes_picture
     assert "MiB are free" in tight.steps[0].reason
