@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import struct
 import threading
@@ -323,6 +325,30 @@ def test_a_broken_connection_is_taken_up_again_with_the_same_bytes(victim, still
     with victim.client(transport="zmtp") as connected:
         whole = run(connected, ())
         assert run(connected, (3, 11, 17)) == whole
+
+
+def test_a_connection_cut_while_all_credit_is_out_sends_nothing_beyond_it(victim, still, clip):
+    """The worker stands still meanwhile, so that the server holds all frames when it is resumed."""
+    with (
+        victim.client(transport="zmtp") as connected,
+        connected.open("lookup", {}, [still]) as session,
+    ):
+        worker = connected.status()["worker"]["pid"]
+
+        def cut() -> None:
+            time.sleep(0.3)
+            connected._connection._link._peers[DATA].sock.shutdown(socket.SHUT_RDWR)
+            time.sleep(0.7)
+            os.kill(worker, signal.SIGCONT)
+
+        os.kill(worker, signal.SIGSTOP)
+        thread = threading.Thread(target=cut)
+        thread.start()
+        try:
+            indices = [result.index for result in session.stream(clip(k) for k in range(12))]
+        finally:
+            thread.join(timeout=10)
+    assert indices == list(range(1001, 1013))
 
 
 def test_frames_of_a_lost_connection_are_not_sent_on_the_next_one(victim, still, clip):
