@@ -160,6 +160,8 @@ def run_job(server: Server, job: Any, *, report: bool = False) -> int:
         f"{record.frames_done} of {record.frames_asked} frames in {seconds:.1f} s "
         f"({record.frames_per_s:.2f} frames/s): {job.output}"
     )
+    if record.journal:
+        say(f"the same command goes on with it, out of {record.journal}")
     for line in record.lines() if report else ():
         say(line)
     return EXIT_CANCELLED if record.status == "cancelled" else EXIT_OK

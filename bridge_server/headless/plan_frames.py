@@ -44,7 +44,7 @@ class KeyChain:
     """Content keys along a clip: each holds all that came before it in its shot."""
 
     def __init__(self, settings: Mapping[str, Any], cuts: frozenset[int]) -> None:
-        self._settings = {
+        self.settings = {
             **settings,
             "version": __version__,
             "torch": torch.__version__,
@@ -55,7 +55,7 @@ class KeyChain:
     def next(self, number: int, digest: str) -> str:
         """The key of the next frame. digest: frame_digest of its plate."""
         cut = number in self._cuts
-        told = {**self._settings, "frame": number, "cut": cut}
+        told = {**self.settings, "frame": number, "cut": cut}
         self._previous = content_key(digest, told, previous=self._previous)
         return self._previous
 

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from bridge_server.headless.journal import Journal
 from bridge_server.headless.plan_frames import (
     FramePlan,
     KeyChain,
@@ -30,9 +31,18 @@ from bridge_server.headless.plan_frames import (
 )
 from bridge_server.headless.record import Record, file_sha256, record_path
 from bridge_server.media import Deliver, Output, Plate, PlateFrame, open_output, open_plate
-from bridge_server.media.content import frame_digest
-from bridge_server.media.sequences import is_pattern
-from bridge_server.picture import Spaces, join, luma_for_network, working_size
+from bridge_server.media.content import content_key, frame_digest
+from bridge_server.media.deliver import MOVIE_SUFFIXES
+from bridge_server.media.movie_out import MovieOutput
+from bridge_server.media.sequences import find_images, is_pattern
+from bridge_server.picture import (
+    Spaces,
+    color_of,
+    join,
+    luma_for_network,
+    rejoin,
+    working_size,
+)
 from bridge_server.picture.delivery import join_settings, spaces_of
 from host_plugins.client import (
     BridgeError,
@@ -101,6 +111,8 @@ class Runner:
         self._session: Session | None = None
         self._failure: BaseException | None = None
         self._plan = FramePlan(set())
+        self._journal: Journal | None = None
+        self._behind = False  # frames out of the journal are still to be written
         self.record = Record(
             str(job.plate), str(job.output), job.effect, {**job.parameters, "frames": job.frames}
         )
@@ -113,8 +125,9 @@ class Runner:
         began = time.perf_counter()
         torch.set_num_threads(1)  # one thread joins; the cores belong to the worker's networks
         plate = open_plate(self._job.plate, self._job.frames)
-        self._require_free_output(plate)
+        self._open_journal()
         try:
+            self._require_free_output()
             self._color(plate)
             self.record.status = "cancelled" if self._stop.is_set() else "done"
         except BridgeError as error:
@@ -122,6 +135,7 @@ class Runner:
             self.record.error = {"code": error.code, "message": error.message, "hint": error.hint}
             raise
         finally:
+            self._close_journal()
             wall = time.perf_counter() - began
             self.record.times_s["wall"] = wall
             self.record.frames_per_s = round(self.record.frames_done / max(wall, 1e-6), 3)
@@ -150,16 +164,11 @@ class Runner:
             spaces = spaces_of(info, session.effective, config=self._job.ocio_config)
             output = open_output(self._job.output, info, self._deliver())
             record.notes.extend(output.notes)
-            settings = self._key_settings(output)
-            self._plan = plan_frames(
-                plate, output, settings, self._job.cuts, force=self._job.overwrite
-            )
-            self._chain = KeyChain(settings, self._job.cuts)
-            record.frames_kept = len(info.frames) - len(self._plan.needed)
-            if first_needed(info.frames, self._plan) < session.first_wanted:
-                session.close()  # its state is behind frames that must be made again
-                session = self._open_session(exemplars, fresh=True)
             try:
+                self._look_back(plate, output)
+                if first_needed(info.frames, self._plan) < session.first_wanted:
+                    session.close()  # its state is behind frames that must be made again
+                    session = self._open_session(exemplars, fresh=True)
                 self._stream(session, plate, spaces, output)
             except BaseException:
                 self._finish(output)
@@ -167,6 +176,36 @@ class Runner:
             self._finish(output)
         finally:
             session.close()
+
+    def _look_back(self, plate: Plate, output: Output) -> None:
+        """Find out which frames an earlier run of the same job has made."""
+        settings = self._key_settings(output)
+        self._plan = plan_frames(plate, output, settings, self._job.cuts, force=self._job.overwrite)
+        self._chain = KeyChain(settings, self._job.cuts)
+        if self._journal is not None:
+            journal, frames = self._journal, list(plate.info.frames)
+            key = content_key(_plate_key(self._job), {**self._chain.settings, "frames": frames})
+            if self._job.output.exists() and not self._job.overwrite and not journal.fits(key):
+                raise self._output_exists()
+            journal.begin(key)
+            self._plan.needed.difference_update(frames[: journal.count])
+            self._behind = journal.count > 0
+            if isinstance(output, MovieOutput):
+                output.delivering = journal.delivering
+        self.record.frames_kept = len(plate.info.frames) - len(self._plan.needed)
+
+    def _replay(self, plate: Plate, settings: Any, output: Output) -> None:
+        """Give the encoder the frames that an earlier run made."""
+        started = time.perf_counter()
+        kept = self._journal.read() if self._journal is not None else iter(())
+        for position, (color, frame) in enumerate(zip(kept, plate, strict=False)):
+            if self._stop.is_set():
+                return
+            output.write(rejoin(frame, color, settings, output.target))
+            self._on_progress(Progress(position + 1, self.record.frames_asked, frame.index))
+        if self._behind:
+            self.record.add_time("replay", time.perf_counter() - started)
+        self._behind = False
 
     def _stream(self, session: Session, plate: Plate, spaces: Spaces, output: Output) -> None:
         decoded: queue.Queue[ClipFrame | None] = queue.Queue(QUEUE_FRAMES)
@@ -188,6 +227,7 @@ class Runner:
             settings = join_settings(
                 spaces, session.effective, chroma_layer=self._job.deliver.chroma_layer
             )
+            self._replay(plate, settings, output)
             while (result := self._get(colored)) is not None:
                 self._write(result, settings, output, len(frames))
 
@@ -228,6 +268,8 @@ class Runner:
         buffer = result.buffers[0]
         chroma = np.frombuffer(buffer.data, buffer.dtype).reshape(buffer.shape)
         joined = join(frame, chroma, settings, output.target)
+        if self._journal is not None:
+            self._journal.add(color_of(joined.picture), output.target.bits)
         middle = time.perf_counter()
         self._plan.begin(result.index)
         output.write(joined)
@@ -239,11 +281,14 @@ class Runner:
         self._on_progress(Progress(done, total, result.index))
 
     def _finish(self, output: Output) -> None:
-        """Give finished frames their final names; drop an output that holds none."""
-        if self.record.frames_done or self.record.frames_kept:
-            self.record.files = [str(path) for path in output.finish()]
-        else:
+        """Give finished frames their final names; drop an output that holds none, or not all."""
+        done = self.record.frames_done + self.record.frames_kept
+        if not done or self._behind:
             output.abort()
+            return
+        self.record.files = [str(path) for path in output.finish()]
+        if self._journal is not None and done == self.record.frames_asked:
+            self._journal.remove()
 
     def _open_session(
         self, exemplars: Sequence[ExemplarPicture], *, fresh: bool = False
@@ -324,11 +369,34 @@ class Runner:
         for text in result.degraded:
             self.record.warn(text)
 
-    def _require_free_output(self, plate: Plate) -> None:
+    def _open_journal(self) -> None:
+        output = self._job.output
+        if is_pattern(output) or output.suffix.lower() not in MOVIE_SUFFIXES:
+            return
+        try:
+            self._journal = Journal(output)
+        except OSError as error:
+            self.record.warn(f"a run that is killed begins this movie anew: {error}")
+
+    def _close_journal(self) -> None:
+        journal = self._journal
+        if journal is None:
+            return
+        if journal.trouble:
+            self.record.warn(journal.trouble)
+        journal.close()
+        self.record.journal = str(journal.path) if journal.path.exists() else ""
+
+    def _require_free_output(self) -> None:
         output = self._job.output
         if is_pattern(output) or self._job.overwrite or not output.exists():
             return
-        raise BridgeError("output_exists", f"expected a free name for the output, got {output}")
+        if self._journal is None or not self._journal.delivered(output):
+            raise self._output_exists()
+
+    def _output_exists(self) -> BridgeError:
+        where = self._job.output
+        return BridgeError("output_exists", f"expected a free name for the output, got {where}")
 
     # --- queues that give up when the job does ---
 
@@ -371,15 +439,17 @@ class Runner:
 def job_key(job: ColorizeJob) -> str:
     """Names a job, so that a later run finds the state that an earlier one left on the server.
 
-    Empty for a movie, which is made in one piece from its first frame on. The state of a sequence
-    belongs to its plate files as they are: a file that changed makes it another job.
+    Empty for a still. The state of a clip belongs to its plate files as they are: a file that
+    changed makes it another job.
     """
-    if not is_pattern(job.output) and not job.output.is_dir():
-        return ""
-    plate = job.plate
-    files = sorted(plate.parent.glob("*")) if is_pattern(plate) else [plate]
-    if plate.is_dir():
-        files = sorted(plate.glob("*"))
+    clip = is_pattern(job.output) or job.output.is_dir()
+    return _plate_key(job) if clip or job.output.suffix.lower() in MOVIE_SUFFIXES else ""
+
+
+def _plate_key(job: ColorizeJob) -> str:
+    plate, files = job.plate, [job.plate]
+    if is_pattern(plate) or plate.is_dir():
+        files = sorted(find_images(plate, job.frames).paths.values())
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     told = [str(plate.absolute()), job.frames, sorted(job.cuts), job.ocio_config, stats]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()

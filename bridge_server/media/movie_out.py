@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Generator
+import hashlib
+import mmap
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +19,12 @@ from bridge_server.media.movie_in import opened
 from bridge_server.media.pixel_formats import MATRIX_TAGS, av_frame, pixel_format
 from host_plugins.wire.errors import BridgeError
 
+#: FFmpeg's AVFMT_FLAG_BITEXACT: Matroska's segment and tracks get no random names.
+BITEXACT = 0x0400
+#: SMPTE ST 330: label of a UMID of video and audio up to its length byte; 3 bytes of instance
+#: number and 16 of material number follow, of which FFmpeg's last one tells packages apart.
+_UMID = bytes.fromhex("060a2b340101010501010d0013")
+_METADATA_BYTES = 64 << 20
 #: (seconds in the output, packet) in the order of the file.
 AudioPackets = Generator[tuple[Fraction, Any], None, None]
 
@@ -25,6 +33,8 @@ class MovieOutput:
     """Encodes frames in the order of the calls; one thread at a time.
 
     target: the coding that written frames must have. notes: statements for the job record.
+    delivering: called with the finished file just before it gets its name. The same frames give
+    the same bytes, in every run and on any number of cores.
     """
 
     def __init__(self, path: Path, info: PlateInfo, deliver: Deliver) -> None:
@@ -47,11 +57,15 @@ class MovieOutput:
         if info.rate is None and deliver.rate is None:
             notes.append("the plate has no frame rate; 24 is written")
         options = dict(codec.options)
+        self.delivering: Callable[[Path], None] = lambda movie: None
+        self._packets = hashlib.blake2b(digest_size=16)
         if name in ("h264", "hevc"):
             options["crf"] = str(deliver.quality)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._container: Any = av.open(str(self._temporary), "w")
+            if path.suffix.lower() == ".mkv":
+                self._container.flags |= BITEXACT
             self._stream = self._container.add_stream(codec.encoder, self._rate, options)
             self._describe(info)
             for key, value in deliver.metadata.items():
@@ -99,8 +113,12 @@ class MovieOutput:
             complete = self._info.whole and self._count == len(self._info.frames)
             self._mux_audio(None if complete else self._end)
             self._close()
+            if self.path.suffix.lower() == ".mxf":
+                _name_material(self._temporary, self._packets.digest())
+            self.delivering(self._temporary)
             self._temporary.replace(self.path)
         except (av.error.FFmpegError, OSError) as problem:
+            self.abort()
             raise _unwritable(self.path, problem) from problem
         return [self.path]
 
@@ -155,6 +173,7 @@ class MovieOutput:
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:
+            self._packets.update(packet)
             packet.stream = self._stream
             self._container.mux(packet)
 
@@ -212,6 +231,21 @@ def _audio_packets(path: Path, copies: dict[int, Any], start: Fraction) -> Audio
             packet.dts = packet.pts if packet.dts is None else packet.dts - shift
             packet.stream = copies[packet.stream.index]
             yield seconds, packet
+
+
+def _name_material(movie: Path, name: bytes) -> None:
+    """Give an MXF file the material number `name` (16 bytes) in place of FFmpeg's random one.
+
+    It is that of what the file holds: other pictures get another one, as media databases expect.
+    """
+    with movie.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+        at = content.find(_UMID)
+        old = content[at : at + len(_UMID) + 18]
+        for start in (0, max(0, len(content) - _METADATA_BYTES)):  # in the header and the footer
+            at = content.find(old, start, start + _METADATA_BYTES)
+            while at >= 0:
+                content[at + len(_UMID) : at + len(_UMID) + 18] = name[:3] + name[:15]
+                at = content.find(old, at + 1, start + _METADATA_BYTES)
 
 
 def _refused(path: Path, codec: str, problem: Exception) -> BridgeError:

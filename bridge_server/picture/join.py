@@ -150,10 +150,16 @@ def _ycbcr(
             planes[plane, rows] = np.clip(codes, margin, highest)
 
     _in_chunks(work, height, width, threads)
-    y = y_plane(picture, kept, spaces, target)
-    if settings.chroma_only:
-        y = np.full_like(y, target.black + target.luma_span // 2)
+    y = luma_codes(picture, kept, settings, target)
     return YcbcrPicture(y, planes[0], planes[1], alpha_plane(picture, target), target)
+
+
+def luma_codes(
+    picture: Picture, kept: Floats, settings: JoinSettings, target: YcbcrCoding
+) -> Array:
+    """The Y plane of the joined picture: the plate's own, or middle gray under color alone."""
+    y = y_plane(picture, kept, settings.spaces, target)
+    return np.full_like(y, target.black + target.luma_span // 2) if settings.chroma_only else y
 
 
 def _in_chunks(work: Callable[[slice], None], height: int, width: int, threads: int) -> None:
