@@ -33,6 +33,7 @@ from models.geometry import Padding
 from models.propagator import Exemplar, Json, State, Step
 
 from .bank import Bank
+from .carried import Carried
 from .config import MULTIPLE, STRIDE, ColorMNetSettings
 from .exemplars import ExemplarSet
 from .key_encoder import Features, Key
@@ -58,11 +59,6 @@ class ColorMNetPropagator:
     Everything runs on the network's device, where results are returned.
     """
 
-    _hidden: Tensor | None  # (2, 64, h, w)
-    _last_key: Tensor | None  # (1, 64, h, w), of the last memory frame
-    _last_value: Tensor | None  # (h w, 1024)
-    _arriving: list[str]  # exemplars that the next step takes in
-
     def __init__(self, network: ColorMNet, settings: ColorMNetSettings | None = None) -> None:
         self.network = network
         self.settings = settings or ColorMNetSettings()
@@ -70,7 +66,8 @@ class ColorMNetPropagator:
         self._size = (0, 0)
         self._epoch = 0
         self._fresh = True  # no frame was stepped since begin
-        self._forget_carried()
+        self._arriving: list[str] = []  # exemplars that the next step takes in
+        self._carried = Carried()
 
     def begin(self, exemplars: Sequence[Exemplar]) -> None:
         """See Propagator.begin. Exemplars are encoded when the first frame is stepped."""
@@ -112,7 +109,7 @@ class ColorMNetPropagator:
         if self._fresh and self.settings.first_frame_is_exemplar:
             self._exemplars.pin_only(index)
         self._fresh = False
-        self._time += 1
+        self._carried.time += 1
         frame = self._encode(luma)
         given = self._given(index)
         arrived = self._load_exemplars(index, given)
@@ -129,16 +126,13 @@ class ColorMNetPropagator:
         self._require_begun()
         tensors = {f"bank.{k}": t for k, t in self._bank.tensors().items()}
         tensors |= {f"exemplars.{k}": t for k, t in self._exemplars.tensors().items()}
-        carried = {"hidden": self._hidden, "key": self._last_key, "value": self._last_value}
-        tensors |= {f"carried.{k}": t.clone() for k, t in carried.items() if t is not None}
+        tensors |= {f"carried.{k}": t for k, t in self._carried.tensors().items()}
         values: dict[str, Json] = {
             "format": STATE_FORMAT,
             "size": list(self._size),
             "epoch": self._epoch,
             "fresh": self._fresh,
-            "time": self._time,
-            "last_memory": self._last_memory,
-            "last_deep": self._last_deep,
+            **self._carried.values(),
             "arriving": list(self._arriving),
             "bank": self._bank.values(),
             "exemplars": self._exemplars.values(),
@@ -156,15 +150,10 @@ class ColorMNetPropagator:
         height, width = (int(str(n)) for n in array(values, "size"))
         self._set_size((height, width))
         tensors = {k: t.to(self._device) for k, t in state.tensors.items()}
-        self._forget_carried()
         self._exemplars.restore(below(tensors, "exemplars."), mapping(values, "exemplars"))
         self._bank.restore(below(tensors, "bank."), mapping(values, "bank"))
-        carried = {k: t.clone() for k, t in below(tensors, "carried.").items()}
-        self._hidden = carried.get("hidden")
-        self._last_key, self._last_value = carried.get("key"), carried.get("value")
-        self._epoch, self._time = integer(values, "epoch"), integer(values, "time")
-        self._last_memory = integer(values, "last_memory")
-        self._last_deep = integer(values, "last_deep")
+        self._carried = Carried.restored(below(tensors, "carried."), values)
+        self._epoch = integer(values, "epoch")
         self._fresh = bool(values.get("fresh"))
         self._arriving = [str(name) for name in array(values, "arriving")]
 
@@ -173,9 +162,7 @@ class ColorMNetPropagator:
         """See Propagator.nbytes: memory, exemplars and hidden state."""
         if self._size == (0, 0):
             return 0
-        carried = (self._hidden, self._last_key, self._last_value)
-        own = sum(t.nbytes for t in carried if t is not None)
-        return self._bank.nbytes + self._exemplars.nbytes + own
+        return self._bank.nbytes + self._exemplars.nbytes + self._carried.nbytes
 
     @property
     def memory_sizes(self) -> tuple[int, int]:
@@ -239,8 +226,7 @@ class ColorMNetPropagator:
         certain = torch.ones_like(frame.key.shrinkage).flatten()
         elements, value = self._remember(frame, planes, certain)
         self._bank.put_exemplar(name, elements)
-        if self._deep_due(memory_frame=True):
-            self._reinforce(value)
+        self._reinforce_if_due(value)
 
     def _predict(self, frame: Encoded, arrived: bool) -> tuple[Tensor, Tensor]:
         """Color a frame from memory; remember it when its turn has come.
@@ -253,46 +239,41 @@ class ColorMNetPropagator:
         selection = None if arrived and not memory.long_term else _rows(frame.key.selection)
         reading = self._bank.read(_rows(frame.key.key), selection)
         value = reading.value
-        if not arrived and self._last_key is not None and self._last_value is not None:
-            value = value + self.network.short_term_attn(
-                frame.key.key, self._last_key, self._last_value
-            )
+        last = self._carried
+        if not arrived and last.key is not None and last.value is not None:
+            value = value + self.network.short_term_attn(frame.key.key, last.key, last.value)
         readout = value.view(height, width, 2, -1).permute(2, 3, 0, 1)  # (2, 512, h, w)
-        memory_frame = arrived or self._time - self._last_memory >= memory.mem_every
+        memory_frame = arrived or self._carried.memory_due(memory.mem_every)
         tied = memory.deep_update_every < 0
-        planes, _, self._hidden = self.network.decoder(
+        planes, _, self._carried.hidden = self.network.decoder(
             frame.features, readout, self._hidden_state(), update=not (tied and memory_frame)
         )
         trust = torch.minimum(reading.match, reading.trust)
         if memory_frame:
             elements, own = self._remember(frame, planes, trust)
             self._bank.add_frame(elements)
-            if not arrived and self._deep_due(memory_frame=True):
-                self._reinforce(own)
+            if not arrived:
+                self._reinforce_if_due(own)
         return planes, trust
 
     def _remember(self, frame: Encoded, planes: Tensor, trust: Tensor) -> tuple[Elements, Tensor]:
         """Make this the last memory frame. Returns its elements and its value (2, 512, h, w)."""
         value = self.network.encode_value(frame.luma, planes, frame.features.f16)
         elements = self._elements(frame, value, trust)
-        self._last_memory = self._time
-        self._last_key, self._last_value = frame.key.key, elements.value
+        self._carried.remember(frame.key.key, elements.value)
         return elements, value
 
-    def _deep_due(self, *, memory_frame: bool) -> bool:
-        every = self.settings.memory.deep_update_every
-        return memory_frame and (every < 0 or self._time - self._last_deep >= every)
-
-    def _reinforce(self, value: Tensor) -> None:
-        self._hidden = self.network.value_encoder.reinforce(value, self._hidden_state())
-        self._last_deep = self._time
+    def _reinforce_if_due(self, value: Tensor) -> None:
+        """Renew the hidden state from a memory frame's value, (2, 512, h, w)."""
+        if self._carried.deep_due(self.settings.memory.deep_update_every):
+            renewed = self.network.value_encoder.reinforce(value, self._hidden_state())
+            self._carried.reinforce(renewed)
 
     def _hidden_state(self) -> Tensor:
-        if self._hidden is None:
-            height, width = self._cells
-            shape = (2, self.network.config.hidden, height, width)
-            self._hidden = torch.zeros(shape, device=self._device)
-        return self._hidden
+        if self._carried.hidden is None:
+            shape = (2, self.network.config.hidden, *self._cells)
+            self._carried.hidden = torch.zeros(shape, device=self._device)
+        return self._carried.hidden
 
     def _elements(self, frame: Encoded, value: Tensor, trust: Tensor) -> Elements:
         """value: (2, 512, h, w), a first."""
@@ -318,15 +299,8 @@ class ColorMNetPropagator:
     def _restart(self) -> None:
         self._epoch += 1
         self._bank.forget_frames()
-        self._forget_carried()
+        self._carried = Carried.at_start(self.settings.memory.deep_update_every)
         self._arriving = self._exemplars.nearest(0, len(self._exemplars))
-
-    def _forget_carried(self) -> None:
-        self._time = -1
-        self._last_memory = 0
-        self._last_deep = -self.settings.memory.deep_update_every
-        self._hidden = self._last_key = self._last_value = None
-        self._arriving = []
 
     def _set_size(self, size: tuple[int, int]) -> None:
         self._size = size
