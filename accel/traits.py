@@ -38,7 +38,7 @@ COLORMNET = Traits(
         "colormnet",
         multiple=112,
         weight_bytes={"fp32": 494_437_124, "fp16": 247_218_562, "bf16": 247_218_562},
-        pixel_bytes={"fp32": 1720.0, "fp16": 1390.0, "bf16": 1390.0},
+        pixel_bytes={"fp32": 1720.0, "fp16": 1390.0, "bf16": 800.0},
         loading_bytes=540 * MIB,
         fixed_bytes=200 * MIB,  # weights regrouped for the rewritten layers
         exemplar_bytes=12.0,  # its elements are part of the bank's mid-term frames

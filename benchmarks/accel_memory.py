@@ -2,10 +2,14 @@
 
     python benchmarks/accel_memory.py colormnet
     python benchmarks/accel_memory.py deep_exemplar --precision bf16
+    python benchmarks/accel_memory.py colormnet --unseen --case 0
+
+CASES are what the planner's coefficients were fitted to. UNSEEN are other sizes, to check that they
+predict; they go into accel_memory_unseen.json, row by row, and a test reads that file.
 
 Measured is the process's resident peak (on CUDA the allocator's) over what was held before the
 network was built. ColorMNet's bank is filled with random elements up to what its mode holds, so
-that the measured step is the largest of a long shot. Results go to
+that the measured step is the largest of a long shot. Results of CASES go to
 benchmarks/results/accel_memory_EFFECT_PRECISION.json.
 """
 
@@ -47,6 +51,19 @@ CASES = {
         (432, 768, {"use_half_resolution": False}),
     ],
 }
+UNSEEN = {
+    "colormnet": [
+        (240, 320, {"memory_mode": "balanced"}),
+        (336, 560, {"memory_mode": "low_memory"}),
+        (432, 768, {"memory_mode": "balanced"}),
+    ],
+    "deep_exemplar": [
+        (288, 512, {"use_half_resolution": False}),
+        (480, 640, {"use_half_resolution": True}),
+        (360, 480, {"use_half_resolution": False}),
+    ],
+    "starter": [(270, 480, {}), (480, 640, {}), (480, 854, {})],
+}
 
 
 def main() -> None:
@@ -54,13 +71,17 @@ def main() -> None:
     parser.add_argument("effect", choices=EFFECTS)
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--unseen", action="store_true")
+    parser.add_argument("--case", action="append", type=int, help="which rows; default all")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     facts = probe(arguments.device)
     prepare(arguments.effect)
     rows = []
     print("size       mode            weights  intermed.  state  workspace  predicted  measured")
-    for height, width, switches in CASES[arguments.effect]:
+    cases = (UNSEEN if arguments.unseen else CASES)[arguments.effect]
+    for number in arguments.case or range(len(cases)):
+        height, width, switches = cases[number]
         asked = Switches(
             precision=arguments.precision,
             use_torch_compile="off",
@@ -70,11 +91,23 @@ def main() -> None:
         memory = plan.memory_for(height, width, free_bytes=2**40)
         rows.append(_row(plan, memory, facts))
         print(_line(rows[-1]), flush=True)
-    RESULTS.mkdir(exist_ok=True)
     name = f"accel_memory_{arguments.effect}_{arguments.precision}.json"
-    (RESULTS / name).write_text(
-        json.dumps({"device": facts.to_json(), "rows": rows}, indent=1) + "\n"
-    )
+    named = [{"effect": arguments.effect, "precision": arguments.precision} | row for row in rows]
+    if arguments.unseen:
+        name = "accel_memory_unseen.json"
+    _save(RESULTS / name, named if arguments.unseen else rows, facts)
+
+
+def _save(path: Path, rows: list[dict[str, Any]], facts: Facts) -> None:
+    """Rows of the same effect, format, size and mode replace older ones."""
+    old = json.loads(path.read_text())["rows"] if path.is_file() else []
+    ours = [_name(row) for row in rows]
+    kept = [row for row in old if _name(row) not in ours]
+    path.write_text(json.dumps({"device": facts.to_json(), "rows": kept + rows}, indent=1) + "\n")
+
+
+def _name(row: dict[str, Any]) -> list[Any]:
+    return [row.get(name) for name in ("effect", "precision", "height", "width", "mode")]
 
 
 def _row(plan: Plan, memory: MemoryPlan, facts: Facts) -> dict[str, Any]:
@@ -94,7 +127,7 @@ def _row(plan: Plan, memory: MemoryPlan, facts: Facts) -> dict[str, Any]:
     return {
         "height": memory.height,
         "width": memory.width,
-        "mode": memory.mode.name if memory.workload.has_modes else memory.half_resolution,
+        "mode": _mode(memory),
         "weights": prediction.weights,
         "intermediate": prediction.intermediate,
         "state": prediction.state,
@@ -105,6 +138,12 @@ def _row(plan: Plan, memory: MemoryPlan, facts: Facts) -> dict[str, Any]:
         "measured_without_state": own,
         "ratio": prediction.total / measured,
     }
+
+
+def _mode(memory: MemoryPlan) -> str | bool | None:
+    if memory.workload.has_modes:
+        return memory.mode.name
+    return memory.half_resolution if memory.workload.has_half else None
 
 
 def _fill(shot: ColorMNetPropagator, memory: MemoryPlan) -> None:
