@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from bridge_server.front.exemplars import ExemplarStore
+from bridge_server.front.session_table import SessionTable
 from bridge_server.front.sessions import CREDIT_BYTES, SessionRecord
+from bridge_server.settings import Settings
 from host_plugins.wire import messages as m
 from host_plugins.wire.buffers import Buffer, content_digest
 from host_plugins.wire.errors import BridgeError
@@ -123,6 +125,33 @@ def test_exemplars_ahead_of_the_frames_are_bounded_and_count_no_more_once_they_w
     assert compute(session)
     session.acknowledge(1)
     session.accept_exemplar(late)
+
+
+def test_a_state_saved_ahead_of_a_lost_result_is_not_used():
+    sent: list[m.Message] = []
+
+    class Worker:
+        up = True
+
+        def send(self, channel: str, message: m.Message) -> None:
+            sent.append(message)
+
+        def took_back(self, session: bytes, q: int | None = None) -> None:
+            pass
+
+    table = SessionTable(None, Worker(), Settings())
+    session = record()
+    table._sessions[session.id] = session
+    session.on_worker, session.next_q, session.acked = True, 6, 5
+    table.from_worker(m.Opened(session.id, 0, (0, 0), (), 6), [])  # the result of 5 is nowhere
+    assert [message.kind for message in sent] == ["close", "open"]
+    asked = sent[1].want
+    assert asked.get("fresh") or asked.get("upto") == 5
+    assert session.next_q == 5
+    sent.clear()
+    table.from_worker(m.Opened(session.id, session.epoch, (0, 0), (), 0), [])
+    assert sent == []
+    assert session.next_q == 0
 
 
 class AnyClient(RuleBasedStateMachine):
