@@ -167,7 +167,10 @@ def make_plan(
             facts, wished.correlation_sampler, network_correlates=traits.correlates
         ),
         compile=choose_compile(
-            facts, wished.use_torch_compile, dtype=precision.candidate.build(facts).dtype
+            facts,
+            wished.use_torch_compile,
+            dtype=precision.candidate.build(facts).dtype,
+            network_compiles=traits.compiles,
         ),
         required=tuple(require),
     )

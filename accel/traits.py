@@ -13,15 +13,16 @@ class Traits:
     """Of one network.
 
     attends: has multi-head attention of at most 64 channels a head. correlates: has a window
-    correlation. formats: of fp32, fp16, bf16 that it runs in. compiled: dotted names of the parts
-    that are worth compiling. cpu_weight_bytes: by precision, where a CPU holds other weights than
-    workload says.
+    correlation. formats: of fp32, fp16, bf16 that it runs in. compiles: hands parts of itself to a
+    compiler. compiled: dotted names of such parts, where they are wrapped in place.
+    cpu_weight_bytes: by precision, where a CPU holds other weights than workload says.
     """
 
     workload: Workload
     attends: bool
     correlates: bool
     formats: tuple[str, ...]
+    compiles: bool = True
     compiled: tuple[str, ...] = ()
     cpu_weight_bytes: Mapping[str, int] = field(default_factory=dict)
 
@@ -78,6 +79,7 @@ STARTER = Traits(
     attends=False,
     correlates=False,
     formats=("fp32", "bf16"),
+    compiles=False,
 )
 _ALL = {traits.workload.effect: traits for traits in (COLORMNET, DEEP_EXEMPLAR, STARTER)}
 

@@ -191,3 +191,11 @@ def test_planning_loads_no_network_no_compiler_and_no_optional_library() -> None
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_network_that_compiles_nothing_says_so() -> None:
+    facts = Facts("cpu", "x", 2**34, 2**33, "2.6", compiler="g++")
+    plan = make_plan(facts, "starter", Switches(use_torch_compile="on"))
+    assert plan.effective["use_torch_compile"] is False
+    assert str(plan.compile) == "compile: eager (inductor: no part of this network is compiled)"
+    assert make_plan(facts, "colormnet", Switches(use_torch_compile="on")).build_compiler()
