@@ -197,13 +197,13 @@ class Session:
         Returns False when the connection was lost on the way and is tried again.
         """
         try:
-            opened = self._open()
+            opened = self._open(upto=self._next_result if self._frontier else None)
             if self._frontier and opened.next_q > self._next_result:
                 # its saved state is ahead of what arrived here: those results would be missing
                 self._connection.forget(opened.session)
                 closing = m.Close(opened.session, self._connection.number())
                 self._connection.request(closing)
-                opened = self._open(fresh=True)
+                opened = self._open(upto=self._next_result)
         except BridgeError as error:
             if error.code != "disconnected" or self._connection.closed:
                 raise
@@ -222,8 +222,8 @@ class Session:
         self._send_needed(opened.need)
         return self._await_ready()
 
-    def _open(self, *, fresh: bool = False) -> m.Opened:
-        want = {**self._request.want, "fresh": True} if fresh else self._request.want
+    def _open(self, *, upto: Optional[int] = None) -> m.Opened:
+        want = self._request.want if upto is None else {**self._request.want, "upto": upto}
         number = self._connection.number()
         request = replace(self._request, want=want, request=number)
         opened = self._connection.request(request, timeout_s=FIRST_RESULT_S, inbox=self._inbox)

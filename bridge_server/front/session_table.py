@@ -121,9 +121,9 @@ class SessionTable:
             if record.job and same and (old.peer is None or not self._peers.is_there(old.peer)):
                 self._end(old)
 
-    def _open_on_worker(self, record: SessionRecord, *, fresh: bool = False) -> None:
+    def _open_on_worker(self, record: SessionRecord, *, upto: int | None = None) -> None:
         record.on_worker = True
-        want = {**record.want, "fresh": True} if fresh else record.want
+        want = record.want if upto is None else {**record.want, "upto": upto}
         refs = tuple({"id": digest, "fr": index} for digest, index in record.exemplars.items())
         self._worker.send(
             CTL,
@@ -283,7 +283,7 @@ class SessionTable:
         self._worker.send(CTL, m.Close(record.id))
         record.rewind(record.first_missing, record.epoch + 1)
         record.ready = False
-        self._open_on_worker(record, fresh=True)
+        self._open_on_worker(record, upto=record.first_missing)
 
     def _rewind(self, record: SessionRecord) -> None:
         """Ask the client for frames again from where the state is; results before it are kept."""
@@ -329,7 +329,8 @@ class SessionTable:
     def reopen_lost(self) -> None:
         for record in self._sessions.values():
             if not record.on_worker:
-                self._open_on_worker(record)
+                opened_before = record.opening is None
+                self._open_on_worker(record, upto=record.first_missing if opened_before else None)
 
     # --- what is due ---
 
@@ -416,14 +417,15 @@ def _checked_want(want: Mapping[str, Any]) -> Mapping[str, Any]:
     allowed: dict[str, tuple[object, ...]] = {
         "dtype": ("<f2", "<f4"),
         "confidence": (True, False),
-        "fresh": (True, False),
         "encoding": FILE_ENCODINGS,
     }
     for name, value in want.items():
+        if name == "upto" and type(value) is int and value >= 0:
+            continue
         if value not in allowed.get(name, ()):
             raise BridgeError(
                 "bad_header",
-                f"expected want of dtype <f2 or <f4, confidence, fresh true or false, encoding of "
+                f"expected want of dtype <f2 or <f4, confidence, upto from 0 on, encoding of "
                 f"{', '.join(FILE_ENCODINGS)}; got {clean(name)} = {clean(value)}",
             )
     return want

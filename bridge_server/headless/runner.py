@@ -166,9 +166,10 @@ class Runner:
             record.notes.extend(output.notes)
             try:
                 self._look_back(plate, output)
-                if first_needed(info.frames, self._plan) < session.first_wanted:
+                needed = first_needed(info.frames, self._plan)
+                if needed < session.first_wanted:
                     session.close()  # its state is behind frames that must be made again
-                    session = self._open_session(exemplars, fresh=True)
+                    session = self._open_session(exemplars, upto=needed)
                 self._stream(session, plate, spaces, output)
             except BaseException:
                 self._finish(output)
@@ -291,14 +292,14 @@ class Runner:
             self._journal.remove()
 
     def _open_session(
-        self, exemplars: Sequence[ExemplarPicture], *, fresh: bool = False
+        self, exemplars: Sequence[ExemplarPicture], *, upto: int | None = None
     ) -> Session:
         started = time.perf_counter()
         self._session = self._server.open(
             self._job.effect,
             self._job.parameters,
             exemplars,
-            want={"dtype": "<f2", "fresh": fresh},
+            want={"dtype": "<f2"} if upto is None else {"dtype": "<f2", "upto": upto},
             priority=self._job.priority,
             job=job_key(self._job),
             total=self.record.frames_asked,

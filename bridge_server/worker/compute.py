@@ -241,8 +241,8 @@ class Compute:
             told=_effective(plan, parameters),
             plan=plan,
         )
-        if key and not request.want.get("fresh"):
-            job.restored = self._store.load(key)
+        if key:
+            job.restored = self._store.load(key, upto=request.want.get("upto"))
         if job.restored is not None:
             job.next_q = job.saved = job.restored[0]
         self._jobs[job.session] = job

@@ -1,8 +1,9 @@
-"""Session state on disk: one safetensors file a job, written whole or not at all, never pickled.
+"""Session state on disk: two safetensors files a job, written whole or not at all, never pickled.
 
 A snapshot belongs to a fingerprint of everything that makes the pictures (effect, parameters,
-exemplars, weights, versions); another fingerprint does not find it. The folder is bounded: the
-oldest files go first.
+exemplars, weights, versions); another fingerprint does not find it. The one before the last is
+kept too: a client that was killed may lack results from before the last. The folder is bounded:
+the oldest files go first.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ class SnapshotStore:
         self._largest = largest
 
     def save(self, key: str, q: int, state: State) -> None:
-        """Write the state before frame `q`, replacing the job's last snapshot. Raises OSError."""
+        """Write the state before frame `q`, and keep the job's last snapshot. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._folder / f"{key}.safetensors"
+        path, before = self._paths(key)
         temporary = path.with_suffix(f".{os.getpid()}.part")
         tensors = {name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()}
         told = {"q": str(q), "values": json.dumps(dict(state.values)), "format": "1"}
@@ -52,6 +53,8 @@ class SnapshotStore:
             save_file(tensors, temporary, metadata=told)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
+            with suppress(FileNotFoundError):
+                path.replace(before)
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):
@@ -59,26 +62,20 @@ class SnapshotStore:
             raise
         self._trim(keep=path)
 
-    def load(self, key: str) -> tuple[int, State] | None:
-        """The job's snapshot: the next frame and its state; None when there is no good one."""
-        path = self._folder / f"{key}.safetensors"
-        if not path.exists():
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                told = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            path.touch()
-            return int(told["q"]), State(tensors, json.loads(told["values"]))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            log.warning("a snapshot cannot be used and is dropped: %s", error)
-            self.forget(key)
-            return None
+    def load(self, key: str, *, upto: int | None = None) -> tuple[int, State] | None:
+        """The job's snapshot: the next frame and its state; None when there is no good one.
 
-    def forget(self, key: str) -> None:
-        """Drop the job's snapshot, if there is one."""
-        with suppress(FileNotFoundError):
-            (self._folder / f"{key}.safetensors").unlink()
+        upto: the next frame may be this one at most.
+        """
+        for path in self._paths(key):
+            found = _read(path, upto)
+            if found is not None:
+                return found
+        return None
+
+    def _paths(self, key: str) -> tuple[Path, Path]:
+        """Of the last snapshot, and of the one before."""
+        return self._folder / f"{key}.safetensors", self._folder / f"{key}.before.safetensors"
 
     def _trim(self, keep: Path) -> None:
         files = []
@@ -93,6 +90,24 @@ class SnapshotStore:
                 with suppress(FileNotFoundError):
                     path.unlink()
                 total -= size
+
+
+def _read(path: Path, upto: int | None) -> tuple[int, State] | None:
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = file.metadata()
+            q = int(told["q"])
+            if upto is not None and q > upto:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        path.touch()
+        return q, State(tensors, json.loads(told["values"]))
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        log.warning("a snapshot cannot be used and is dropped: %s", error)
+        path.unlink(missing_ok=True)
+        return None
 
 
 class Cadence:

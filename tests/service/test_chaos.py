@@ -39,7 +39,7 @@ with connect(start=False, file=file, name="chaos", retry_for_s=60) as server:
     session = server.open("lookup", {}, [still], job=out.name)
     if session.first_wanted > done:
         session.close()
-        session = server.open("lookup", {}, [still], job=out.name, want={"fresh": True})
+        session = server.open("lookup", {}, [still], job=out.name, want={"upto": 0})
     first = session.first_wanted
     frames = (frame(k) for k in range(first, count))
     for result in session.stream(frames, reread=lambda k: frame(first + k)):
