@@ -25,7 +25,8 @@ class Record:
     times_s: seconds by stage: load (until the network was ready), decode (plate to luma), queue
     (on the way and waiting), prepare and enlarge (working size and back), network, join, encode;
     stages overlap, so that they add up to more than wall. ran: what turned out otherwise than
-    effective had it when the session began.
+    effective had it when the session began. journal: the file from which an unfinished movie can
+    go on, empty when there is none.
     """
 
     plate: str
