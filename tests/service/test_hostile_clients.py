@@ -80,12 +80,14 @@ def test_frames_beyond_the_credit_are_refused_and_the_third_ends_the_session(
 ):
     with rogue(victim) as fast:
         opened = fast.open(still)
-        for q in range(7):  # acknowledged are none
-            fast.say(DATA, frame_of(opened, min(q, 4), clip(q)))
+        for q in range(4):  # acknowledged are none
+            fast.say(DATA, frame_of(opened, q, clip(q)))
+        assert [fast.hear(m.Result).q for _ in range(4)] == [0, 1, 2, 3]
+        for q in range(4, 7):
+            fast.say(DATA, frame_of(opened, 4, clip(q)))
         refused = [fast.hear(m.Error) for _ in range(3)]
         assert [error.code for error in refused] == ["no_credit"] * 3
         assert [error.retry for error in refused] == [True, True, False]
-        assert [fast.hear(m.Result).q for _ in range(3)] == [0, 1, 2]
         fast.say(DATA, frame_of(opened, 4, clip(4)))
         assert fast.hear(m.Error).code == "unknown_session"
         assert serves(victim, still, clip)
