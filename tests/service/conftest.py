@@ -155,7 +155,11 @@ class Rogue:
                     self._heard.remove(message)
                     return message
             assert time.monotonic() < deadline, f"no {kind.kind} came, but {self._heard}"
-            self._heard += [decode(parts) for _, parts in self.link.poll(0.1)]
+            self.listen(0.1)
+
+    def listen(self, seconds: float) -> None:
+        """Let the socket work and keep what comes."""
+        self._heard += [decode(parts) for _, parts in self.link.poll(seconds)]
 
     def open(self, still, **options) -> m.Opened:
         refs = ({"id": still.digest, "fr": None},)

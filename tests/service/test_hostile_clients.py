@@ -216,7 +216,7 @@ def test_exemplars_cancels_and_flushes_are_bounded_too(
             message = m.Exemplar(opened.session, late.digest, (late.buffer,), number, 10**9)
             flood.link.send(DATA, encode(message))
             while flood.link._peers[DATA].outgoing:
-                flood.link.poll(0.01)
+                flood.listen(0.01)
         assert flood.hear(m.Error).code == "no_credit"
         grown = {pid: resident(pid) - was for pid, was in before.items()}
         # the front also keeps its store of exemplars, which is bounded apart
