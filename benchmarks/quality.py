@@ -42,7 +42,7 @@ from models.starter.loading import WEIGHTS
 
 HERE = Path(__file__).resolve().parent
 FOOTAGE = HERE.parent / "tests" / "footage"
-BLENDS = {"starter": 0.0, "starter + blend": 0.98}
+BLENDS = {"starter": 0.0, "starter + blend": 0.99}
 COLUMNS = ("psnr", "psnr_ab", "ssim", "dE", "dE_last", "CF", "CDC", "CDC_truth", "TE", "flicker",
            "flicker_truth")  # fmt: skip
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -19,7 +19,7 @@ def settings() -> tuple[str, ...]:
 def build(setting: str, device: torch.device) -> StarterPropagator:
     """A shot with default settings; "blend" carries colors by optical flow as well."""
     precision, *blend = setting.split()
-    options = StarterSettings(temporal_blend=0.98 if blend else 0.0)
+    options = StarterSettings(temporal_blend=0.99 if blend else 0.0)
     return StarterPropagator(_network(precision, device), options)
 
 

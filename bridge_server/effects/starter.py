@@ -18,7 +18,7 @@ TEMPORAL_BLEND = Param(
     "Temporal blend",
     "How much of the last frame's colors optical flow may carry on where it is sure. It is halved "
     "until the shot passes a frame that an exemplar is pinned to; 0 is off.",
-    0.98,
+    0.99,
     low=0.0,
     high=1.0,
     display=(0.0, 1.0),

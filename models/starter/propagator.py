@@ -21,7 +21,7 @@ from models.starter.network import CHROMA_SCALE, Prediction, Starter
 from models.starter.sizing import Sizing
 
 SPREAD = 12.0  # CIE ab; spread of the matched colors at which confidence falls to 1/e
-NEARNESS = 0.3  # of cosine: what a match one picture's longer side away has to be better by
+NEARNESS = 0.12  # of cosine: what a match one picture's longer side away has to be better by
 SAME_LUMA = 4.0  # mean difference in CIE L up to which an exemplar is its frame
 
 
@@ -29,13 +29,13 @@ SAME_LUMA = 4.0  # mean difference in CIE L up to which an exemplar is its frame
 class StarterSettings:
     """temporal_blend: in [0, 1], how much of the last frame's colors flow may carry on; 0 is off.
     It is halved in a shot that has not yet passed the frame of a pinned exemplar: there are no
-    true colors to carry. Measured on held-out shots, 0.98 is best behind a true frame and 0.5
+    true colors to carry. Measured on held-out shots, 0.99 is best behind a true frame and 0.5
     elsewhere.
 
     max_tokens: of 8 x 8 pixels; larger working sizes run smaller inside.
     """
 
-    temporal_blend: float = 0.98
+    temporal_blend: float = 0.99
     max_tokens: int = 6480
 
     def __post_init__(self) -> None:
@@ -245,6 +245,6 @@ class StarterPropagator:
 def sharpen(tokens: int) -> float:
     """How much the global read's temperature grows with the number of tokens it chooses from.
 
-    One at the 400 tokens of a training picture; measured on held-out clips at 480p to 1080p.
+    One at the 256 to 1,024 tokens of a training picture; measured on held-out clips.
     """
-    return max(1.0, 1.0 + 0.4 * math.log2(tokens / 1000)) if tokens > 400 else 1.0
+    return max(1.0, 1.0 + 0.25 * math.log2(tokens / 1000)) if tokens > 400 else 1.0

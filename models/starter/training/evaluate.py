@@ -1,6 +1,6 @@
 """Score a checkpoint on the held-out shots, which decide about designs and settings.
 
-python -m models.starter.training.evaluate --clips DIR --run DIR [--blend 0.98]
+python -m models.starter.training.evaluate --clips DIR --run DIR [--blend 0.99]
 """
 
 from __future__ import annotations
