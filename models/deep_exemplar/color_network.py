@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from models.deep_exemplar.norm import instance_norm
 
 INPUT_CHANNELS = 7  # L, warped a, warped b, similarity, previous L, previous a, previous b
-_STRIP_PIXELS = 41_472  # 108 rows of 384
+# In float32 a picture of up to 432 x 768 stays whole: strips save it no time, and with several
+# threads the last digits of oneDNN's convolutions depend on the height.
+_STRIP_PIXELS = 331_776
+_STRIP_PIXELS_ROUNDED = 41_472  # 108 rows of 384
 _LEAST_ROWS = 16  # below, the overlap costs more than it saves
 
 
@@ -84,7 +87,8 @@ def _strips(x: Tensor, n1: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:
     and its wide tensors, the largest of the network, stay near the caches.
     """
     height, width = n1.shape[-2:]
-    count = -(-height // max(_LEAST_ROWS, _STRIP_PIXELS // width))
+    pixels = _STRIP_PIXELS if x.dtype == torch.float32 else _STRIP_PIXELS_ROUNDED
+    count = -(-height // max(_LEAST_ROWS, pixels // width))
     rows = -(-height // (2 * count)) * 2  # even, and no short rest
     for first in range(0, height, rows):
         last = min(first + rows, height)
