@@ -61,10 +61,12 @@ def forward(
 
 
 def loss_of(
-    network: Starter, batch: Batch, *, generator: torch.Generator
+    network: Starter, batch: Batch, *, generator: torch.Generator, visible: bool = False
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum and its parts. Colors are decoded of half of the pictures: the decoder
     learns sooner than the keys do, whose matches are taught with all.
+
+    visible: measure the final colors' error as it is seen, not in a and b.
     """
     half = slice(int(torch.randint(2, (1,), generator=generator)), None, 2)
     prediction, features, memory, truth = forward(network, batch, half)
@@ -74,9 +76,10 @@ def loss_of(
     weight = UNSEEN_WEIGHT + (1 - UNSEEN_WEIGHT) * seen[:, None].clamp(max=1)  # (B, 1, S/4, S/4)
     quarter, eighth = F.avg_pool2d(truth, 4), F.avg_pool2d(truth, 8)
     full = F.interpolate(weight, scale_factor=4.0)
+    huber = _visible_huber if visible else _huber
     parts = {
-        "color": _huber(prediction.chroma, truth, full),
-        "quarter": _huber(prediction.quarter, quarter, weight) * 0.3,
+        "color": huber(prediction.chroma, truth, full),
+        "quarter": huber(prediction.quarter, quarter, weight) * 0.3,
         "matched": _huber(prediction.matched, eighth, F.avg_pool2d(weight, 2)) * 0.5,
         "fine": _huber(prediction.fine, quarter, weight) * 0.3,
         "global_match": _global_match(network, features, memory, batch, generator) * 0.06,
@@ -104,6 +107,23 @@ def hit_rate(features: Features, memory: Memory, batch: Batch) -> Tensor:
 def _huber(predicted: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     loss = F.smooth_l1_loss(predicted.float(), truth, beta=0.1, reduction="none")
     return (loss * weight).sum() / (weight.sum() * predicted.shape[1])
+
+
+def _visible_huber(predicted: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Differences of chroma and hue by their tolerances, 1 + 0.045 C and 1 + 0.015 C (CIE94).
+
+    An error of one size is seen on gray and not on a strong color.
+    """
+    difference = predicted.float() - truth
+    shifted = truth + truth.new_tensor((1e-3, 0.0)).view(1, 2, 1, 1)  # gray has no hue
+    length = torch.linalg.vector_norm(shifted, dim=1, keepdim=True).clamp(min=1e-4)
+    along = shifted / length
+    chroma = torch.linalg.vector_norm(truth, dim=1, keepdim=True) * 50
+    radial = (difference * along).sum(1, keepdim=True) / (1 + 0.045 * chroma)
+    across = difference[:, :1] * along[:, 1:] - difference[:, 1:] * along[:, :1]
+    seen = torch.cat((radial, across / (1 + 0.015 * chroma)), 1)
+    loss = F.smooth_l1_loss(seen, torch.zeros_like(seen), beta=0.04, reduction="none")
+    return (loss * weight).sum() / (weight.sum() * 2)
 
 
 def _coarse_targets(batch: Batch) -> tuple[Tensor, Tensor]:

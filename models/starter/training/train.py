@@ -31,7 +31,10 @@ VALIDATION = 4  # batches
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train. cooldown: the last steps, over which the rate falls to zero."""
+    """How to train. cooldown: the last steps, over which the rate falls to zero.
+
+    visible_from: the step from which on errors of color are measured as they are seen.
+    """
 
     data: Path
     run: Path
@@ -43,6 +46,7 @@ class Plan:
     warmup: int = 100
     ema: float = 0.998
     two_exemplars: float = 0.1
+    visible_from: int = 1_000_000
     seed: int = 1
     save_every: int = 100
     validate_every: int = 250
@@ -110,7 +114,8 @@ def train(plan: Plan) -> None:
             group["lr"] = rate_at(step, plan)
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
         with torch.autocast("cpu", torch.bfloat16):
-            loss, parts = loss_of(network, batch, generator=generator)
+            visible = step >= plan.visible_from
+            loss, parts = loss_of(network, batch, generator=generator, visible=visible)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -210,6 +215,7 @@ def _plan(argv: list[str] | None) -> Plan:
         ("batch", int),
         ("size", int),
         ("rate", float),
+        ("visible_from", int),
         ("seed", int),
         ("save_every", int),
     ):
