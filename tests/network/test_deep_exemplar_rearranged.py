@@ -67,7 +67,9 @@ def test_narrow_or_strided_convolutions_stay_as_they_are() -> None:
     assert not any(isinstance(module, Winograd) for module in with_winograd(kept).modules())
 
 
-def test_strips_of_the_last_stage_change_last_digits_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_of_the_last_stage_change_last_digits_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     network = recipe.networks().color
     channels = torch.randn(1, 7, 72, 48) * 20
     whole = network(channels)
