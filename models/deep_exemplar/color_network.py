@@ -83,8 +83,8 @@ class ColorVidNet(nn.Module):
 def _strips(x: Tensor, n1: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:
     """x: (1, C, h/2, w/2). n1: (1, D, h, w). Both cut into strips of rows, two rows overlapping.
 
-    The last stage has no norm over the whole picture, so it can run strip by strip: same results,
-    and its wide tensors, the largest of the network, stay near the caches.
+    The last stage has no norm over the whole picture, so it can run strip by strip: the same but
+    for last digits, and its wide tensors, the largest of the network, stay near the caches.
     """
     height, width = n1.shape[-2:]
     pixels = _STRIP_PIXELS if x.dtype == torch.float32 else _STRIP_PIXELS_ROUNDED

@@ -67,7 +67,8 @@ def _read_fast(query: Tensor, memory: Memory, temperature: Tensor | float) -> Gl
     """The same without gradients: passes over N x M, not products, are what it costs.
 
     One more channel makes the product temperature * (cosine - 1), which needs no other pass before
-    exp and is rounded least where matches are best. It stays far from the ends of the formats.
+    exp and is rounded least where matches are best. exp of it fits float32 and bfloat16, which are
+    the formats offered; float16 it would overflow or empty.
     """
     one = torch.ones_like(query[..., :1])
     query = torch.cat((query, one), -1) * temperature
@@ -157,7 +158,7 @@ def _positions(keys: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _peak(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """scores: (B, n, M). The largest of each row, (B, n, 1), and its first place, (B, n).
+    """scores: (B, n, M). The largest of each row, (B, n, 1), and where one is, (B, n).
 
     Largest of M / 64 rows of 64, element by element, then of those: far faster than max() alone.
     """

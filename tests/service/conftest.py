@@ -176,6 +176,11 @@ def rogue():
     return Rogue
 
 
+@pytest.fixture
+def until():
+    return eventually
+
+
 @pytest.fixture(scope="session")
 def census():
     return Census

@@ -53,16 +53,6 @@ def sessions(connected) -> list[dict]:
     return [told for told in connected.status()["sessions"] if told["client"] == "rogue"]
 
 
-def until(look, seconds: float = 20.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come to that")
-
-
 def serves(victim, still, clip) -> float:
     """Another client's clip; returns the seconds that it took."""
     with victim.client(name="good") as good, good.open("lookup", {}, [still]) as session:
@@ -251,7 +241,7 @@ def test_lies_about_sizes_end_the_connection_and_cost_no_memory(
 
 
 def test_garbage_after_a_good_handshake_parks_the_session_until_its_grace_is_over(
-    victim, still, rogue
+    victim, still, rogue, until
 ):
     with rogue(victim) as bad, victim.client() as watching:
         bad.open(still)
