@@ -6,6 +6,7 @@ elsewhere and never touch Resolve.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -49,7 +50,7 @@ class PanelWindow:
         self._service = service
         self._ui = ui
         self._dispatcher = host.bmd.UIDispatcher(ui)
-        self._folder = Path(tempfile.mkdtemp(prefix="chromabridge-preview-"))
+        self._folder: Optional[Path] = None  # of the preview's pictures, while the window is open
         self._panel: Optional[Panel] = None
         self._effects: tuple[str, ...] = ()
         self._work: Optional[Generator[Step, None, Any]] = None
@@ -73,6 +74,7 @@ class PanelWindow:
         timer = self._ui.Timer({"ID": "tick", "Interval": TICK_MS, "SingleShot": False})
         self._dispatcher.On.Timeout = self._tick
         timer.Start()
+        self._folder = Path(tempfile.mkdtemp(prefix="chromabridge-preview-"))
         self._window.Show()
         try:
             self._dispatcher.RunLoop()
@@ -80,6 +82,7 @@ class PanelWindow:
             timer.Stop()
             self._stop_work()
             self._put_away()
+            shutil.rmtree(self._folder, ignore_errors=True)  # a viewer may hold a file on Windows
 
     # --- the window ---
 
@@ -287,6 +290,7 @@ class PanelWindow:
             self._say(" ".join((f"Preview of {value.clip}. Click it for before and after.",
                                 *value.notes)))  # fmt: skip
 
+        assert self._folder is not None
         self._start(preview(self._host, self._service, self._options(), self._folder), ended)
 
     def _start_run(self) -> None:

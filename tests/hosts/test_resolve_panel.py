@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import pytest
 
 pytest.importorskip("OpenImageIO")
@@ -339,6 +341,18 @@ def test_old_free_editions_have_windows(tmp_path):
     opened = Opened(tmp_path, rules=Rules(studio=False, version=(18, 6, 0)))
     opened.run()
     assert len(opened.fusion.manager.windows) == 1
+
+
+def test_a_closed_window_leaves_no_preview_folder_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen = []
+
+    def look(window, items):
+        seen.extend(tmp_path.glob("chromabridge-preview-*"))
+
+    Opened(tmp_path, look).run()
+    assert len(seen) == 1
+    assert not seen[0].exists()
 
 
 def test_the_menu_never_raises(tmp_path):
