@@ -65,15 +65,22 @@ class _Layer:
     warps: list[Array]  # (S, S, 2), displacement in picture k
     absent: list[bool]
     border: int
+    dye: tuple[float, float] = (1.0, 0.0)  # chroma's gain, hue's turn in radians
 
 
-def make_sample(stock: Stock, rng: np.random.Generator, size: int, count: int) -> Sample:
-    """count pictures of one scene; size: a multiple of 32."""
+def make_sample(
+    stock: Stock, rng: np.random.Generator, size: int, count: int, *, dyed: bool = False
+) -> Sample:
+    """count pictures of one scene; size: a multiple of 32.
+
+    dyed: some layers are gray, pale or of another hue than their source, and some are plain
+    bodies with soft shading, so that color cannot be told from texture.
+    """
     if stock.shots and rng.random() < 0.2:
         pictures = _real(stock, rng, size, count)
         match = np.full((count, count - 1, size // 4, size // 4, 2), HIDDEN, np.float32)
         return Sample(_finish(pictures, rng), match, known=False)
-    layers = _scene(stock, rng, size, count)
+    layers = _scene(stock, rng, size, count, dyed)
     drawn = [_draw(layers, k, size) for k in range(count)]
     owners = [owner for _, owner in drawn]
     match = np.stack(
@@ -86,7 +93,9 @@ def make_sample(stock: Stock, rng: np.random.Generator, size: int, count: int) -
     return Sample(_finish(pictures, rng), match, known=True)
 
 
-def _scene(stock: Stock, rng: np.random.Generator, size: int, pictures: int) -> list[_Layer]:
+def _scene(
+    stock: Stock, rng: np.random.Generator, size: int, pictures: int, dyed: bool
+) -> list[_Layer]:
     near = rng.random() < 0.35
     photo = _pick(stock.photos, rng)
     height, width = photo[0].shape[:2]
@@ -99,11 +108,13 @@ def _scene(stock: Stock, rng: np.random.Generator, size: int, pictures: int) -> 
     )
     base = _affine(zoom, 0.0, center, size)
     layers = [_moving(photo, base, rng, size, pictures, near, cv2.BORDER_REFLECT_101)]
+    if dyed and rng.random() < 0.2:
+        layers[0].dye = _dye(rng)
     for _ in range(int(rng.choice(4, p=(0.2, 0.3, 0.3, 0.2)))):
         texture = (
             _pick(stock.cutouts, rng)
             if rng.random() < 0.4
-            else _blob(_pick(stock.photos, rng)[0], rng)
+            else _blob(_pick(stock.photos, rng)[0], rng, plain=0.25 if dyed else 0.0)
         )
         if rng.random() < 0.5:
             texture = np.ascontiguousarray(texture[:, ::-1])
@@ -115,6 +126,8 @@ def _scene(stock: Stock, rng: np.random.Generator, size: int, pictures: int) -> 
         layers.append(
             _moving(_halves(texture), base, rng, size, pictures, near, cv2.BORDER_CONSTANT)
         )
+        if dyed and rng.random() < 0.45:
+            layers[-1].dye = _dye(rng)
         jump = rng.random() < (0.15 if near else 0.6)
         for k in range(pictures - 1):
             if jump:
@@ -166,6 +179,8 @@ def _draw(layers: list[_Layer], k: int, size: int) -> tuple[Array, Array]:
         texture = layer.levels[level]
         at = (at + 0.5) / 2**level - 0.5
         seen = cv2.remap(texture, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=layer.border)
+        if layer.dye != (1.0, 0.0):
+            seen = _dyed(seen, *layer.dye)
         if number == 0:
             picture = seen.astype(np.float32)
             continue
@@ -268,8 +283,26 @@ def _finish(pictures: list[Array], rng: np.random.Generator) -> Array:
     return out
 
 
-def _blob(photo: Array, rng: np.random.Generator) -> Array:
-    """A soft random shape cut out of a photo: (h, w, 4)."""
+def _dye(rng: np.random.Generator) -> tuple[float, float]:
+    """Gray or nearly so as often as another hue."""
+    if rng.random() < 0.5:
+        return float(rng.choice((0.0, 0.15, 0.3))), float(rng.uniform(-np.pi, np.pi))
+    return float(np.exp(rng.uniform(-0.5, 0.6))), float(rng.uniform(-np.pi, np.pi))
+
+
+def _dyed(picture: Array, gain: float, turn: float) -> Array:
+    """picture: (h, w, 3 or 4), BGR 0..255 and perhaps alpha, with its chroma turned and scaled."""
+    lab = cv2.cvtColor(picture[..., :3].astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
+    a, b = lab[..., 1].copy(), lab[..., 2].copy()
+    lab[..., 1] = gain * (np.cos(turn) * a - np.sin(turn) * b)
+    lab[..., 2] = gain * (np.sin(turn) * a + np.cos(turn) * b)
+    out = picture.astype(np.float32)
+    out[..., :3] = cv2.cvtColor(lab, cv2.COLOR_LAB2BGR) * 255
+    return out
+
+
+def _blob(photo: Array, rng: np.random.Generator, plain: float = 0.0) -> Array:
+    """A soft random shape cut out of a photo: (h, w, 4). plain: how often without its texture."""
     side = int(min(photo.shape[0], photo.shape[1], rng.uniform(80, 360)))
     top = int(rng.integers(photo.shape[0] - side + 1))
     left = int(rng.integers(photo.shape[1] - side + 1))
@@ -283,6 +316,8 @@ def _blob(photo: Array, rng: np.random.Generator) -> Array:
     alpha = np.zeros((side, side), np.uint8)
     cv2.fillPoly(alpha, [np.rint(points).astype(np.int32)], 255)
     cut = photo[top : top + side, left : left + side]
+    if plain and rng.random() < plain:
+        cut = cv2.GaussianBlur(cut, (0, 0), rng.uniform(4, 16))
     return np.dstack((cut, cv2.GaussianBlur(alpha, (0, 0), 1.0)))
 
 

@@ -34,6 +34,7 @@ class Plan:
     """How to train. cooldown: the last steps, over which the rate falls to zero.
 
     visible_from: the step from which on errors of color are measured as they are seen.
+    dyed_from: the step from which on scenes have gray, recolored and plain bodies too.
     """
 
     data: Path
@@ -47,6 +48,7 @@ class Plan:
     ema: float = 0.998
     two_exemplars: float = 0.1
     visible_from: int = 1_000_000
+    dyed_from: int = 1_000_000
     seed: int = 1
     save_every: int = 100
     validate_every: int = 250
@@ -71,7 +73,8 @@ class Scenes(Dataset[Sample]):
         of_step = np.random.default_rng((plan.seed, 0, 0, step))
         count = 3 if of_step.random() < plan.two_exemplars else 2
         rng = np.random.default_rng((plan.seed, 1, 0, step, place))
-        return make_sample(self.stock, rng, plan.size, count)
+        dyed = step >= plan.dyed_from
+        return make_sample(self.stock, rng, plan.size, count, dyed=dyed)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -216,6 +219,7 @@ def _plan(argv: list[str] | None) -> Plan:
         ("size", int),
         ("rate", float),
         ("visible_from", int),
+        ("dyed_from", int),
         ("seed", int),
         ("save_every", int),
     ):
