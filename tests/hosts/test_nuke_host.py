@@ -163,8 +163,9 @@ def test_creating_is_one_step_of_undo_and_keeps_indies_limit(nuke: FakeNuke, but
 
 
 def test_without_a_server_the_node_says_so_and_offers_to_start_one(
-    nuke: FakeNuke, tmp_path: Path
+    nuke: FakeNuke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("host_plugins.host_layer.service.START_S", 0.5)
     bridge = FakeBridge()
     module = importlib.import_module("host_plugins.nuke_host.buttons")
     settings = Settings(cache=str(tmp_path / "cache"), effect="starter")
