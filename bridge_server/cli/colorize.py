@@ -52,7 +52,7 @@ def colorize(
     """Color a clip from one or more color stills."""
 
     def work() -> int:
-        from bridge_server.headless.runner import ColorizeJob
+        from bridge_server.headless.job import ColorizeJob
         from bridge_server.media import Deliver
 
         with connect(name="chromabridge colorize") as server:
@@ -93,7 +93,7 @@ def still(
     """Color one picture."""
 
     def work() -> int:
-        from bridge_server.headless.runner import ColorizeJob
+        from bridge_server.headless.job import ColorizeJob
 
         with connect(name="chromabridge still") as server:
             name = effect or default_effect(server)

@@ -7,21 +7,27 @@ writes.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
+from bridge_server.headless.job import (
+    ColorizeJob,
+    exemplar_picture,
+    job_key,
+    pixel_settings,
+    plate_key,
+)
 from bridge_server.headless.journal import Journal
+from bridge_server.headless.pipeline import Pipeline
 from bridge_server.headless.plan_frames import (
     FramePlan,
     KeyChain,
@@ -34,7 +40,7 @@ from bridge_server.media import Deliver, Output, Plate, PlateFrame, open_output,
 from bridge_server.media.content import content_key, frame_digest
 from bridge_server.media.deliver import MOVIE_SUFFIXES
 from bridge_server.media.movie_out import MovieOutput
-from bridge_server.media.sequences import find_images, is_pattern
+from bridge_server.media.sequences import is_pattern
 from bridge_server.picture import (
     Spaces,
     color_of,
@@ -51,35 +57,8 @@ from host_plugins.client import (
     ExemplarPicture,
     Server,
     Session,
-    file_buffer,
     plane,
 )
-from host_plugins.wire.buffers import FILE_ENCODINGS
-
-QUEUE_FRAMES = 4
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ColorizeJob:
-    """What to color and how.
-
-    plate, output: as media.open_plate and open_output take them. exemplars: (frame or None, path).
-    frames: "1001-1100x2" or None for all. cuts: frame numbers that begin a new shot. overwrite:
-    replace an existing output. keep_done: leave frames whose files were finished by the same job.
-    """
-
-    plate: Path
-    output: Path
-    effect: str
-    exemplars: tuple[tuple[int | None, Path], ...]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    frames: str | None = None
-    cuts: frozenset[int] = frozenset()
-    deliver: Deliver = field(default_factory=Deliver)
-    overwrite: bool = False
-    priority: str = "batch"
-    ocio_config: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,9 +86,8 @@ class Runner:
         self._on_progress = on_progress
         self._on_event = on_event
         self._held: dict[int, PlateFrame] = {}
-        self._stop = threading.Event()
+        self._pipeline = Pipeline(self._cancel_session)
         self._session: Session | None = None
-        self._failure: BaseException | None = None
         self._plan = FramePlan(set())
         self._journal: Journal | None = None
         self._behind = False  # frames out of the journal are still to be written
@@ -129,7 +107,7 @@ class Runner:
         try:
             self._require_free_output()
             self._color(plate)
-            self.record.status = "cancelled" if self._stop.is_set() else "done"
+            self.record.status = "cancelled" if self._pipeline.stopped.is_set() else "done"
         except BridgeError as error:
             self.record.status = "failed"
             self.record.error = {"code": error.code, "message": error.message, "hint": error.hint}
@@ -145,12 +123,14 @@ class Runner:
 
     def cancel(self) -> None:
         """Stop after the frames that are finished."""
-        self._stop.set()
-        session = self._session
-        if session is not None:
-            threading.Thread(target=session.cancel, daemon=True).start()
+        self._pipeline.stopped.set()
+        threading.Thread(target=self._cancel_session, daemon=True).start()
 
     # --- the parts ---
+
+    def _cancel_session(self) -> None:
+        if self._session is not None:
+            self._session.cancel()
 
     def _color(self, plate: Plate) -> None:
         info, record = plate.info, self.record
@@ -180,12 +160,18 @@ class Runner:
 
     def _look_back(self, plate: Plate, output: Output) -> None:
         """Find out which frames an earlier run of the same job has made."""
-        settings = self._key_settings(output)
+        record = self.record
+        settings = pixel_settings(
+            self._job,
+            output.target,
+            {"effective": record.effective, "made_by": record.made_by},
+            [str(told["sha256"]) for told in record.exemplars],
+        )
         self._plan = plan_frames(plate, output, settings, self._job.cuts, force=self._job.overwrite)
         self._chain = KeyChain(settings, self._job.cuts)
         if self._journal is not None:
             journal, frames = self._journal, list(plate.info.frames)
-            key = content_key(_plate_key(self._job), {**self._chain.settings, "frames": frames})
+            key = content_key(plate_key(self._job), {**self._chain.settings, "frames": frames})
             if self._job.output.exists() and not self._job.overwrite and not journal.fits(key):
                 raise self._output_exists()
             journal.begin(key)
@@ -200,7 +186,7 @@ class Runner:
         started = time.perf_counter()
         kept = self._journal.read() if self._journal is not None else iter(())
         for position, (color, frame) in enumerate(zip(kept, plate, strict=False)):
-            if self._stop.is_set():
+            if self._pipeline.stopped.is_set():
                 return
             output.write(rejoin(frame, color, settings, output.target))
             self._on_progress(Progress(position + 1, self.record.frames_asked, frame.index))
@@ -209,8 +195,8 @@ class Runner:
         self._behind = False
 
     def _stream(self, session: Session, plate: Plate, spaces: Spaces, output: Output) -> None:
-        decoded: queue.Queue[ClipFrame | None] = queue.Queue(QUEUE_FRAMES)
-        colored: queue.Queue[ColoredFrame | None] = queue.Queue(QUEUE_FRAMES)
+        pipeline, job = self._pipeline, self._job
+        decoded, colored = pipeline.channel(), pipeline.channel()
         frames = list(plate.info.frames)
         end = last_needed(frames, self._plan)
         first = min(session.first_wanted, end)
@@ -220,39 +206,33 @@ class Runner:
                 if position >= end:
                     break
                 self._note_key(frame)
-                if position >= first and not self._put(decoded, self._outgoing(frame, spaces)):
+                if position >= first and not pipeline.put(decoded, self._outgoing(frame, spaces)):
                     return
-            self._put(decoded, None)
+            pipeline.put(decoded, None)
 
         def write() -> None:
             settings = join_settings(
-                spaces, session.effective, chroma_layer=self._job.deliver.chroma_layer
+                spaces, session.effective, chroma_layer=job.deliver.chroma_layer
             )
             self._replay(plate, settings, output)
-            while (result := self._get(colored)) is not None:
+            while (result := pipeline.get(colored)) is not None:
                 self._write(result, settings, output, len(frames))
 
         def again(k: int) -> ClipFrame:
             return self._outgoing(plate.read(frames[first + k]), spaces)
 
-        threads = [self._thread(read), self._thread(write)]
+        pipeline.start(read)
+        writer = pipeline.start(write)
         try:
-            for result in session.stream(iter(lambda: self._get(decoded), None), reread=again):
+            for result in session.stream(iter(lambda: pipeline.get(decoded), None), reread=again):
                 self._note_result(result)
-                if not self._put(colored, result):
+                if not pipeline.put(colored, result):
                     break
-            self._put(colored, None)
-            threads[1].join()
-        except BridgeError as error:
-            self._failure = self._failure or error
-        finally:
-            if self._failure is not None:
-                self._stop.set()
-            self._unblock(decoded, colored)
-            for thread in threads:
-                thread.join(timeout=30)
-        if self._failure is not None:
-            raise self._failure
+            pipeline.put(colored, None)
+            writer.join()
+        except BaseException as error:
+            pipeline.fail(error)
+        pipeline.finish()
 
     def _outgoing(self, frame: PlateFrame, spaces: Spaces) -> ClipFrame:
         started = time.perf_counter()
@@ -316,14 +296,7 @@ class Runner:
         self._on_event(name, data)
 
     def _exemplar(self, index: int | None, path: Path) -> ExemplarPicture:
-        """The file as it is where the wire takes its format, else its decoded pixels."""
-        ending = path.suffix.lower().lstrip(".")
-        if {"tif": "tiff", "jpg": "jpeg"}.get(ending, ending) in FILE_ENCODINGS:
-            picture = ExemplarPicture(file_buffer(path), index)
-        else:
-            from bridge_server.picture import load_exemplar
-
-            picture = ExemplarPicture(plane("rgb", load_exemplar(path).rgb), index)
+        picture = exemplar_picture(index, path)
         told = {"path": str(path), "frame": index, "sha256": file_sha256(path)}
         self.record.exemplars.append(told)
         return picture
@@ -332,23 +305,6 @@ class Runner:
         """What the user asked of the files, with what made the colors in their headers."""
         told = {f"chromabridge:{name}": str(value) for name, value in self.record.made_by.items()}
         return replace(self._job.deliver, metadata={**told, **self._job.deliver.metadata})
-
-    def _key_settings(self, output: Output) -> dict[str, Any]:
-        """Everything but the plate that can change a pixel of the result."""
-        deliver = self._job.deliver
-        return {
-            "effect": self._job.effect,
-            "effective": self.record.effective,
-            "made_by": self.record.made_by,
-            "exemplars": [[told["frame"], told["sha256"]] for told in self.record.exemplars],
-            "ocio": self._job.ocio_config,
-            "target": repr(output.target),
-            "deliver": [
-                deliver.compression,
-                deliver.chroma_layer,
-                sorted(deliver.metadata.items()),
-            ],
-        }
 
     def _note_key(self, frame: PlateFrame) -> None:
         if self._plan.index is not None and frame.index not in self._plan.keys:
@@ -398,59 +354,3 @@ class Runner:
     def _output_exists(self) -> BridgeError:
         where = self._job.output
         return BridgeError("output_exists", f"expected a free name for the output, got {where}")
-
-    # --- queues that give up when the job does ---
-
-    def _put(self, where: queue.Queue[T], item: T) -> bool:
-        while not self._stop.is_set() or item is None:
-            with suppress(queue.Full):
-                where.put(item, timeout=0.2)
-                return True
-            if self._stop.is_set():
-                return False
-        return False
-
-    def _get(self, where: queue.Queue[T]) -> T | None:
-        while True:
-            with suppress(queue.Empty):
-                return where.get(timeout=0.2)
-            if self._stop.is_set():
-                return None
-
-    def _unblock(self, *queues: queue.Queue[Any]) -> None:
-        for waiting in queues:
-            with suppress(queue.Full):
-                waiting.put_nowait(None)
-
-    def _thread(self, work: Callable[[], None]) -> threading.Thread:
-        def guarded() -> None:
-            try:
-                work()
-            except BaseException as error:
-                self._failure = self._failure or error
-                self._stop.set()
-                if self._session is not None:
-                    self._session.cancel()
-
-        thread = threading.Thread(target=guarded, name=work.__name__, daemon=True)
-        thread.start()
-        return thread
-
-
-def job_key(job: ColorizeJob) -> str:
-    """Names a job, so that a later run finds the state that an earlier one left on the server.
-
-    Empty for a still. The state of a clip belongs to its plate files as they are: a file that
-    changed makes it another job.
-    """
-    clip = is_pattern(job.output) or job.output.is_dir()
-    return _plate_key(job) if clip or job.output.suffix.lower() in MOVIE_SUFFIXES else ""
-
-
-def _plate_key(job: ColorizeJob) -> str:
-    plate, files = job.plate, [job.plate]
-    if is_pattern(plate) or plate.is_dir():
-        files = sorted(find_images(plate, job.frames).paths.values())
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    told = [str(plate.absolute()), job.frames, sorted(job.cuts), job.ocio_config, stats]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()

@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 
 from bridge_server.cli import app
 from bridge_server.headless import journal as journal_module
+from bridge_server.headless.job import ColorizeJob
 from bridge_server.headless.journal import Journal, journal_path
-from bridge_server.headless.runner import ColorizeJob, Runner
+from bridge_server.headless.runner import Runner
 from host_plugins.client import BridgeError
 
 FRAMES = 72
