@@ -12,6 +12,13 @@ from bridge_server.effects.effect import Effect, Loaded, LoadRequest
 
 OWN_PARAMS = (
     Param(
+        "official_look",
+        "bool",
+        "Official look",
+        "The official driver's saturation: 1.25 times what Saturation says.",
+        False,
+    ),
+    Param(
         "propagate",
         "bool",
         "Propagate",
@@ -48,12 +55,14 @@ OWN_PARAMS = (
         "Run the feature networks in bfloat16 too. Some matches flip to look-alikes.",
         False,
         group="performance",
+        enabled_by=("precision", "bf16"),
     ),
 )
 
 
 def _load(request: LoadRequest) -> Loaded:
     from models.deep_exemplar.candidates import choose_convolution, choose_matcher
+    from models.deep_exemplar.config import why_not_sage
     from models.deep_exemplar.networks import Precision, load_networks, stages
 
     found = weights.find("deep_exemplar", request.home, verify=True)
@@ -78,6 +87,8 @@ def _load(request: LoadRequest) -> Loaded:
         matcher=matcher.candidate.build(plan.facts),
     )
     notes = (*plan.lines(), f"networks: {precision}", str(matcher), str(convolution))
+    if request.values.get("use_sage_attention"):
+        notes = (*notes, f"use_sage_attention: {why_not_sage()[0]}")
     made_by = {"network": "Deep Exemplar", **found.made_by()}
     return Loaded(built, made_by, notes, compiler)
 
@@ -96,12 +107,18 @@ def _propagator(loaded: Loaded, values: Mapping[str, Value], memory: Any) -> Any
     return DeepExemplarPropagator(loaded.networks, settings)
 
 
+def _saturation(values: Mapping[str, Value]) -> float:
+    from models.deep_exemplar.config import OFFICIAL_LOOK_SATURATION
+
+    look = OFFICIAL_LOOK_SATURATION if values["official_look"] else 1.0
+    return look * float(values["saturation"])
+
+
 EFFECT = Effect(
     id="deep_exemplar",
     label="Deep Exemplar",
     version=(1, 0),
-    hint="Semantic matching against the exemplar (CVPR 2019). For the official look, saturation "
-    "1.25.",
+    hint="Semantic matching against the exemplar (CVPR 2019).",
     params=(
         *params.common(768),
         *OWN_PARAMS,
@@ -113,5 +130,6 @@ EFFECT = Effect(
     groups=performance.GROUPS_WITH_PERFORMANCE,
     load=_load,
     propagator=_propagator,
+    saturation=_saturation,
     unavailable=lambda: weights.why_not("deep_exemplar"),
 )

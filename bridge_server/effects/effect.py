@@ -22,6 +22,10 @@ def _available() -> None:
     return None
 
 
+def _saturation(values: Mapping[str, Value]) -> float:
+    return float(values["saturation"])
+
+
 @dataclass(frozen=True)
 class Loaded:
     """Networks in memory, shared by all sessions of an effect.
@@ -59,6 +63,7 @@ class Effect:
     unavailable: returns the error that opening would give (weights missing, license not accepted),
     or None. load: builds the networks. propagator: one session's propagator from the networks, the
     effective parameters, and the accel.memory.MemoryPlan for its size (None without a network).
+    saturation: what the effective parameters multiply the chroma by.
     """
 
     id: str
@@ -70,6 +75,7 @@ class Effect:
     load: Callable[[LoadRequest], Loaded]
     propagator: Callable[[Loaded, Mapping[str, Value], Any], Any]
     unavailable: Callable[[], BridgeError | None] = _available
+    saturation: Callable[[Mapping[str, Value]], float] = _saturation
     notice: str = ""
     hidden: bool = False
 

@@ -121,7 +121,7 @@ class Instance:
             float(self._parameters["edge_strength"]),
             gray_small=small_gray,
         )
-        chroma = chroma[0] * float(self._parameters["saturation"])
+        chroma = chroma[0] * self._effect.saturation(self._parameters)
         confidence = () if step.confidence is None else (step.confidence[0, 0],)
         done = time.perf_counter()
         times = {

@@ -29,11 +29,12 @@ from models.propagator import Exemplar
 @cache
 def networks() -> Networks:
     """The three networks with the recipe's weights; shared, so never changed in place."""
-    made = Networks(Vgg19(), WarpNet(), ColorVidNet())
-    for network in (made.vgg, made.warp, made.color):
-        network.eval().requires_grad_(False)
-        fill_weights.fill_(network.state_dict())
-    override(made)
+    with torch.inference_mode(False), torch.no_grad():  # whoever asks first
+        made = Networks(Vgg19(), WarpNet(), ColorVidNet())
+        for network in (made.vgg, made.warp, made.color):
+            network.eval().requires_grad_(False)
+            fill_weights.fill_(network.state_dict())
+        override(made)
     return made
 
 
