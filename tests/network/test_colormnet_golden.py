@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from colormnet_clips import chroma, luma
+from colormnet_oracle import Network
+from colormnet_oracle_clip import Memory, Oracle
 from fill_weights import make
 from torch import Tensor
 
@@ -129,6 +131,20 @@ def test_a_clip_equals_the_official_networks(network: ColorMNet, case: str) -> N
             got = got[:, :: meta["channel_stride"][name]]
         error, size = float((got - expected).norm()), float(expected.norm())
         assert error <= STAGE_TOLERANCE * size, f"{case} {name}: {error:.1e} of {size:.1e}"
+
+
+def test_the_plain_reading_equals_the_official_network_too(tensors: dict[str, Tensor]) -> None:
+    meta, data = read("default")
+    stride = meta["ab_stride"]
+    oracle = Oracle(Network(tensors), Memory())
+    oracle.step(_image(luma(112, 168, 0)), None, chroma(112, 168, 0)[0] / 110.0)
+    got = oracle.step(_image(luma(112, 168, 1)))[:, ::stride, ::stride].numpy()
+    assert np.abs(got - data["ab"][1]).max() < 2e-5
+
+
+def _image(frame: Tensor) -> Tensor:
+    """(1, 1, H, W), CIE L -> (3, H, W)."""
+    return ((frame[0] - 50.0) / 50.0).expand(3, -1, -1)
 
 
 def test_short_formats_stay_close_and_similarities_stay_float32(
