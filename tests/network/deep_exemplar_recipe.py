@@ -18,6 +18,7 @@ import torch
 from scipy import ndimage
 from skimage import color
 from torch import Tensor
+from torch.autograd.grad_mode import inference_mode
 
 from models.deep_exemplar.color_network import ColorVidNet
 from models.deep_exemplar.networks import Networks
@@ -29,7 +30,7 @@ from models.propagator import Exemplar
 @cache
 def networks() -> Networks:
     """The three networks with the recipe's weights; shared, so never changed in place."""
-    with torch.inference_mode(False), torch.no_grad():  # whoever asks first
+    with inference_mode(False), torch.no_grad():  # whoever asks first
         made = Networks(Vgg19(), WarpNet(), ColorVidNet())
         for network in (made.vgg, made.warp, made.color):
             network.eval().requires_grad_(False)
