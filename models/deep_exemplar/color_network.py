@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.deep_exemplar.layout import blocks_pay, laid, plain
 from models.deep_exemplar.norm import instance_norm
 
+Lay = Callable[[Tensor], Tensor]  # puts a picture into the layout that the convolutions want
 INPUT_CHANNELS = 7  # L, warped a, warped b, similarity, previous L, previous a, previous b
 # In float32 a picture of up to 432 x 768 stays whole: strips save it no time, and with several
 # threads the last digits of oneDNN's convolutions depend on the height.
@@ -23,6 +27,8 @@ class ColorVidNet(nn.Module):
 
     Zero padding throughout; ReLU after every convolution, instance norm after each stage.
     """
+
+    blocked = False  # whether float32 pictures stay in oneDNN's layout, see layout.py
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,28 +62,37 @@ class ColorVidNet(nn.Module):
 
         Returns chroma: (1, 2, h, w), ab in [-128, 128].
         """
-        n1 = instance_norm(self._relus(F.relu_(self.conv1_1(x)), "conv1_2"))
-        n2 = instance_norm(self._relus(self.conv1_2norm_ss(n1), "conv2_1", "conv2_2"))
-        n3 = instance_norm(self._relus(self.conv2_2norm_ss(n2), "conv3_1", "conv3_2", "conv3_3"))
+        lay = partial(laid, blocked=self.blocked and blocks_pay(x))
+        n1 = self._stage(F.relu_(self.conv1_1(lay(x))), "conv1_2")
+        n2 = self._stage(lay(self.conv1_2norm_ss(n1)), "conv2_1", "conv2_2")
+        n3 = self._stage(lay(self.conv2_2norm_ss(n2)), "conv3_1", "conv3_2", "conv3_3")
         x = self.conv3_3norm_ss(n3)
         for stage in (4, 5, 6, 7):
-            x = instance_norm(self._relus(x, *(f"conv{stage}_{layer}" for layer in (1, 2, 3))))
-        x = F.relu_(self.conv8_1(x).add_(self.conv3_3_short(n3)))
-        x = instance_norm(self._relus(x, "conv8_2", "conv8_3"))
-        x = F.relu_(self.conv9_1(x).add_(self.conv2_2_short(n2)))
-        x = instance_norm(self._relus(x, "conv9_2"))
-        return torch.cat([self._last_stage(*strip) for strip in _strips(x, n1)], 2)
+            x = self._stage(lay(x), *(f"conv{stage}_{layer}" for layer in (1, 2, 3)))
+        x = F.relu_(_doubled(self.conv8_1, x, lay).add_(self.conv3_3_short(lay(n3))))
+        x = self._stage(x, "conv8_2", "conv8_3")
+        x = F.relu_(_doubled(self.conv9_1, x, lay).add_(self.conv2_2_short(lay(n2))))
+        x = self._stage(x, "conv9_2")
+        return torch.cat([self._last_stage(*strip, lay) for strip in _strips(x, n1)], 2)
 
-    def _last_stage(self, x: Tensor, n1: Tensor, keep: slice) -> Tensor:
+    def _last_stage(self, x: Tensor, n1: Tensor, keep: slice, lay: Lay) -> Tensor:
         """x: (1, 128, r/2, w). n1: (1, 64, r, w). Returns the kept rows of ab."""
-        x = F.relu_(self.conv10_1(x).add_(self.conv1_2_short(n1)))
-        x = F.leaky_relu_(self.conv10_2(x), 0.2)
+        x = F.relu_(_doubled(self.conv10_1, x, lay).add_(self.conv1_2_short(lay(n1))))
+        x = F.leaky_relu_(plain(self.conv10_2(x)), 0.2)
         return torch.tanh(self.conv10_ab(x[:, :, keep]).float()) * 128
 
-    def _relus(self, x: Tensor, *names: str) -> Tensor:
+    def _stage(self, x: Tensor, *names: str) -> Tensor:
         for name in names:
             x = F.relu_(self.get_submodule(name)(x))
-        return x
+        return instance_norm(plain(x))
+
+
+def _doubled(layer: nn.Module, x: Tensor, lay: Lay) -> Tensor:
+    """Nearest x2 and a convolution, whether they are two layers or folded into one."""
+    if isinstance(layer, nn.Sequential):
+        doubling, convolution = layer
+        return cast(Tensor, convolution(lay(doubling(x))))
+    return lay(layer(x))
 
 
 def _strips(x: Tensor, n1: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:

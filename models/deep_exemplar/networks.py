@@ -19,6 +19,7 @@ from models.deep_exemplar.warp import WarpNet
 from models.weights import load_strict, read_tensors
 
 N = TypeVar("N", bound=nn.Module)
+B = TypeVar("B", Vgg19, ColorVidNet)
 Precision = Literal["exact", "balanced", "fast"]
 Rearranged = Literal["none", "folded", "all"]  # folded upsampling; and Winograd's as well
 
@@ -96,6 +97,8 @@ def stages(
             _less_work(warp, feature_dtype),
             _less_work(color, color_dtype),
         )
+    else:
+        vgg, color = _in_blocks(vgg), _in_blocks(color)
     vgg, warp = _in_dtype(vgg, feature_dtype), _in_dtype(warp, feature_dtype)
     color = _in_dtype(color, color_dtype)
     wrap = compiler if compiler is not None else _as_it_is
@@ -122,6 +125,13 @@ def _less_work(network: N, dtype: torch.dtype) -> N:
     if dtype != torch.float32 or next(network.parameters()).is_cuda:
         return network
     return with_winograd(network)
+
+
+def _in_blocks(network: B) -> B:
+    """The same network, whose float32 pictures stay in oneDNN's layout where that pays."""
+    made = copy.copy(network)  # with the very same tensors
+    made.blocked = True
+    return made
 
 
 def _in_dtype(network: N, dtype: torch.dtype) -> N:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.color import WHITE_D65
+from models.deep_exemplar.layout import blocks_pay, laid, plain
 
 _BLOCKS = ((3, 64, 2), (64, 128, 2), (128, 256, 4), (256, 512, 4), (512, 512, 4))
 _MEAN_BGR = (0.40760392, 0.45795686, 0.48501961)
@@ -27,6 +28,8 @@ Features = tuple[Tensor, Tensor, Tensor, Tensor]
 
 class Vgg19(nn.Module):
     """The sixteen convolutions of VGG19; the two that nobody reads are held but never computed."""
+
+    blocked = False  # whether float32 pictures stay in oneDNN's layout, see layout.py
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +47,8 @@ class Vgg19(nn.Module):
         odd sizes are floored.
         """
         mean = rgb.new_tensor(_MEAN_BGR).view(1, 3, 1, 1)
-        x = (rgb.flip(1) - mean) * 255
+        blocked = self.blocked and blocks_pay(rgb)
+        x = laid((rgb.flip(1) - mean) * 255, blocked=blocked)
         x = self._block(x, 1, (1, 2))
         r22 = self._block(F.max_pool2d(x, 2), 2, (1, 2))
         r32 = self._block(F.max_pool2d(r22, 2), 3, (1, 2))
@@ -52,7 +56,7 @@ class Vgg19(nn.Module):
         r42 = self._block(F.max_pool2d(x, 2), 4, (1, 2))
         x = self._block(r42, 4, (3, 4))
         r52 = self._block(F.max_pool2d(x, 2), 5, (1, 2))
-        return r22, r32, r42, r52
+        return plain(r22), plain(r32), plain(r42), plain(r52)
 
     def _block(self, x: Tensor, block: int, layers: tuple[int, ...]) -> Tensor:
         for layer in layers:

@@ -133,3 +133,17 @@ def test_the_smoother_keeps_edges_of_luma_and_the_mean_of_chroma() -> None:
 def test_the_smoother_names_sizes_that_differ() -> None:
     with pytest.raises(ValueError, match=r"one size.*\(1, 2, 8, 8\).*\(1, 1, 8, 9\)"):
         smoothed(torch.zeros(1, 2, 8, 8), torch.zeros(1, 1, 8, 9))
+
+
+@pytest.mark.parametrize("columns", [64 * 5, 64 * 5 + 32])
+def test_looking_for_maxima_group_by_group_finds_every_tie(columns: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    theta = torch.randint(-1, 2, (40, 6), generator=generator).float()  # small integers: many ties
+    phi = torch.randint(-1, 2, (6, columns), generator=generator).float()
+    colors = torch.randint(-90, 90, (columns, 2), generator=generator).float()
+    scores = theta @ phi
+    reached = scores == scores.amax(1, keepdim=True)
+    assert reached.sum(1).max() > 3
+    got = nearest(theta, phi, colors, workspace_bytes=MIB)
+    assert torch.equal(got.index, reached.float().argmax(1))
+    torch.testing.assert_close(got.color, reached.float() @ colors / reached.sum(1, keepdim=True))

@@ -11,8 +11,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from accel.device import Facts
-from models.deep_exemplar import color_network
+from models.deep_exemplar import color_network, layout
 from models.deep_exemplar.candidates import choose_convolution, choose_matcher
+from models.deep_exemplar.color_network import ColorVidNet
 from models.deep_exemplar.config import why_not_sage
 from models.deep_exemplar.matching import nearest, shortlisted
 from models.deep_exemplar.networks import Precision, stages
@@ -23,6 +24,7 @@ from models.deep_exemplar.rearranged import (
     with_folded_upsampling,
     with_winograd,
 )
+from models.deep_exemplar.vgg import Vgg19
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +130,18 @@ def test_exact_takes_the_references_and_says_why() -> None:
 
 def test_sage_attention_is_refused_with_the_reason() -> None:
     assert "no attention layer" in why_not_sage()[0]
+
+
+def test_pictures_kept_in_blocks_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recipe.networks()
+    pictures = torch.rand(1, 3, 112, 96), torch.randn(1, 7, 112, 96) * 20
+    plain = (*made.vgg(pictures[0]), made.color(pictures[1]))
+    monkeypatch.setattr(layout, "_LEAST_PIXELS", 112 * 96)
+    seen: list[bool] = []
+    for network in (Vgg19, ColorVidNet):
+        monkeypatch.setattr(network, "blocked", True)
+    hook = made.color.conv7_2.register_forward_hook(lambda _m, x, _y: seen.append(x[0].is_mkldnn))
+    blocked = (*made.vgg(pictures[0]), made.color(pictures[1]))
+    hook.remove()
+    assert seen == [torch.backends.mkldnn.is_available()]
+    assert all(torch.equal(got, expected) for got, expected in zip(blocked, plain, strict=True))
