@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .derived import Derived
+from .minimal import Convolution3
 
 
 class ResidualBlock(nn.Module):
@@ -14,19 +15,19 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv1 = Convolution3(channels, width)
+        self.conv2 = Convolution3(width, width)
         self.downsample = shortcut(channels, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, channels, H, W). Returns (B, width, H, W)."""
-        out: Tensor = self.conv2(F.relu(self.conv1(F.relu(x)))) + self.downsample(x)
-        return out
+        out: Tensor = self.conv2(self.conv1(x, rectify=True), rectify=True)
+        return out.add_(self.downsample(x))
 
 
 def shortcut(channels: int, width: int) -> nn.Module:
     """A 3x3 convolution where widths differ, else nothing."""
-    return nn.Conv2d(channels, width, 3, padding=1) if channels != width else nn.Identity()
+    return Convolution3(channels, width) if channels != width else nn.Identity()
 
 
 class ChannelGate(nn.Module):
@@ -101,7 +102,7 @@ class Fuser(nn.Module):
         of_conv1, of_downsample = self._of_image(f16).chunk(2, 1)
         inner = self._of_planes(conv1, F.relu(planes)) + of_conv1
         short = self._of_planes(downsample, planes) + of_downsample
-        joined = self.block1.conv2(F.relu(inner)) + short
+        joined = self.block1.conv2(inner, rectify=True) + short
         out: Tensor = self.block2(joined + self.attention(joined))
         return out
 

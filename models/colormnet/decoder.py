@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .blocks import Fuser, ResidualBlock, renew
 from .config import NetworkConfig
 from .key_encoder import Features
+from .minimal import Convolution3
 
 
 class Decoder(nn.Module):
@@ -49,13 +50,13 @@ class Enlarge(nn.Module):
 
     def __init__(self, skip: int, channels: int, width: int) -> None:
         super().__init__()
-        self.skip_conv = nn.Conv2d(skip, channels, 3, padding=1)
+        self.skip_conv = Convolution3(skip, channels)
         self.out_conv = ResidualBlock(channels, width)
 
     def forward(self, skip: Tensor, g: Tensor) -> Tensor:
         """skip: (1, skip, 2h, 2w). g: (2, channels, h, w). Returns (2, width, 2h, 2w)."""
         large = F.interpolate(g, scale_factor=2, mode="bilinear", align_corners=False)
-        out: Tensor = self.out_conv(self.skip_conv(skip) + large)
+        out: Tensor = self.out_conv(large.add_(self.skip_conv(skip)))
         return out
 
 
