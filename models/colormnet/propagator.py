@@ -101,7 +101,14 @@ class ColorMNetPropagator:
 
     @torch.no_grad()
     def step(self, luma: Tensor, *, index: int, want_confidence: bool = False) -> Step:
-        """See Propagator.step. The mean of the confidence is the frame's."""
+        """See Propagator.step. The mean of the confidence is the frame's.
+
+        Confidence is how alike a pixel's features and the memory elements it reads are, and no more
+        than what those elements had themselves. It orders frames and regions by how well memory
+        explains them, whatever the picture's or the memory's size; it is no probability and not
+        calibrated to an error of color. A frame given in color has 1; the same picture predicted
+        from another's memory has less, as a pixel reads top_k elements and not its twin alone.
+        """
         self._require_begun()
         if tuple(luma.shape) != (1, 1, *self._size):
             raise ValueError(f"luma: expected (1, 1, *{self._size}), got {tuple(luma.shape)}")
