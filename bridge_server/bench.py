@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,18 @@ VARIANTS: Mapping[str, Switches] = {
         use_torch_compile="on", correlation_sampler="auto", use_fp16=True, use_sage_attention=True
     ),
 }
+QUICK_SIZES = ((240, 320),)
+NONE: Mapping[str, str] = {}
 Build = Callable[[Plan, MemoryPlan, Compiler | None], Propagator]
+
+
+def without_compiling() -> dict[str, Switches]:
+    """The variants, none of them compiled: what can be known in minutes."""
+    return {
+        name: replace(asked, use_torch_compile="off")
+        for name, asked in VARIANTS.items()
+        if name != "compile"
+    }
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,8 @@ class Row:
     """One variant of one effect at one size.
 
     seconds: median of a frame, the first one apart. gain: baseline's seconds over these.
+    cpu_seconds, cpu_gain: the same in processor time of all threads, which other work on the
+    machine hardly disturbs; of a CPU only, else 0.
     peak_bytes: over what was held before the network was built, weights included. error_mean,
     error_max: CIEDE2000 against the baseline of the same frames. why_not: reasons why the variant
     is the same as another and was not run (all figures are 0 then), or ran eagerly in parts.
@@ -69,6 +83,8 @@ class Row:
     effective: Mapping[str, Any]
     seconds: float = 0.0
     gain: float = 0.0
+    cpu_seconds: float = 0.0
+    cpu_gain: float = 0.0
     peak_bytes: int = 0
     error_mean: float = 0.0
     error_max: float = 0.0
@@ -92,11 +108,11 @@ def measure(
     """Rows of one effect at the clip's size, baseline first, each as soon as it is known.
 
     build: a fresh propagator for a plan; the compiler, if any, must be handed to its network.
-    clock: process time is fairer than wall time on a CPU that others use too.
+    clock: of seconds; processor time is measured beside it.
     """
     height, width = clip.size
-    wanted: list[Tensor] = []
-    base, seen = 0.0, dict[str, str]()
+    base: _Run | None = None
+    seen = dict[str, str]()
     for name, asked in variants.items():
         plan = make_plan(facts, effect, asked)
         ran = json.dumps(plan.effective, sort_keys=True)
@@ -107,12 +123,14 @@ def measure(
             continue
         seen[ran] = name
         run = _run(plan, build, clip, clock)
-        wanted, base = (wanted, base) if wanted else (run.chroma, run.seconds)
-        mean, most = _errors(clip, run.chroma, wanted)
+        base = base or run
+        mean, most = _errors(clip, run.chroma, base.chroma)
         yield replace(
             row,
             seconds=run.seconds,
-            gain=base / run.seconds if run.seconds else 0.0,
+            gain=base.seconds / run.seconds if run.seconds else 0.0,
+            cpu_seconds=run.cpu_seconds,
+            cpu_gain=base.cpu_seconds / run.cpu_seconds if run.cpu_seconds else 0.0,
             peak_bytes=run.peak_bytes,
             error_mean=mean,
             error_max=most,
@@ -123,16 +141,18 @@ def measure(
 
 def text(rows: Sequence[Row]) -> str:
     """A table for the terminal; a variant that did not run says why on a line of its own."""
-    head = f"{'effect':<14} {'size':<9} {'variant':<10} {'s/frame':>8} {'frames/s':>8} "
-    lines = [head + f"{'gain':>6} {'peak MiB':>9} {'dE mean':>8} {'dE max':>7}  precision"]
+    head = f"{'effect':<14} {'size':<9} {'variant':<10} {'s/frame':>8} {'frames/s':>8} {'gain':>6} "
+    head += f"{'cpu s':>7} {'gain':>6} {'peak MiB':>9} {'dE mean':>8} {'dE max':>7}  runs in"
+    lines = [head]
     for row in rows:
         size = f"{row.width}x{row.height}"
         start = f"{row.effect:<14} {size:<9} {row.variant:<10} "
         if row.seconds:
+            busy = f"{row.cpu_seconds:7.3f} {row.cpu_gain:6.2f}" if row.cpu_seconds else " " * 14
             lines.append(
-                f"{start}{row.seconds:8.3f} {row.fps:8.2f} {row.gain:6.2f} "
+                f"{start}{row.seconds:8.3f} {row.fps:8.2f} {row.gain:6.2f} {busy} "
                 f"{row.peak_bytes / 2**20:9.0f} {row.error_mean:8.3f} {row.error_max:7.2f}"
-                f"  {row.effective.get('precision', '')}"
+                f"  {_runs_in(row)}"
             )
         else:
             lines.append(f"{start}not run")
@@ -140,11 +160,27 @@ def text(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def to_json(rows: Sequence[Row], facts: Facts) -> dict[str, Any]:
-    """Everything, with the machine that it was measured on."""
+def _runs_in(row: Row) -> str:
+    """The format, and what else is on."""
+    words = {
+        "use_torch_compile": "compiled",
+        "use_sage_attention": "sage",
+        "correlation_sampler": "sampler",
+    }
+    more = [word for name, word in words.items() if row.effective.get(name)]
+    return ", ".join([str(row.effective.get("precision", "")), *more])
+
+
+def to_json(
+    rows: Sequence[Row], facts: Facts, clip: Clip | None = None, weights: Mapping[str, str] = NONE
+) -> dict[str, Any]:
+    """Everything, with the machine and clip that it was measured on, and the weights' sources."""
     return {
-        "schema": 1,
+        "schema": 2,
         "device": facts.to_json(),
+        "clip": clip.name if clip else "",
+        "frames": len(clip.lumas) if clip else 0,
+        "weights": dict(weights),
         "rows": [asdict(row) | {"fps": row.fps} for row in rows],
     }
 
@@ -219,6 +255,7 @@ def footage_clip(movie: Path, exemplar: Path, height: int, width: int, frames: i
 class _Run:
     chroma: list[Tensor]
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
     warm_up_s: float
     fallbacks: tuple[Any, ...]
@@ -226,41 +263,50 @@ class _Run:
 
 def _run(plan: Plan, build: Build, clip: Clip, clock: Callable[[], float]) -> _Run:
     facts, (height, width) = plan.facts, clip.size
+    gc.collect()
     held = device.reset_peak(facts) if _has_peak(facts) else 0
     compiler = plan.build_compiler()
     if compiler is not None:
-        compiler.clock = clock
+        compiler.clock = time.process_time if facts.kind == "cpu" else clock
     with torch.inference_mode():
         began = clock()
         shot = build(plan, plan.memory_for(height, width), compiler)
         warm_up(shot, clip, compiler)
         shot.begin([clip.exemplar])
         warm_up_s = clock() - began
-        chroma, times = [], []
+        chroma, times, busy = [], [], []
         for index, luma in enumerate(clip.lumas):
             device.wait(facts)
-            start = clock()
+            start, cpu = clock(), time.process_time()
             chroma.append(shot.step(luma, index=index).chroma)
             device.wait(facts)
             times.append(clock() - start)
+            busy.append(time.process_time() - cpu)
     peak = device.peak_bytes(facts) - held if _has_peak(facts) else 0
     fallbacks = [o for o in compiler.outcomes if o.code != "compiled"] if compiler else []
-    steady = sorted(times[1:] or times)  # the first frame also encodes the exemplar
-    seconds = steady[(len(steady) - 1) // 2]
-    return _Run([c.cpu() for c in chroma], seconds, peak, warm_up_s, tuple(fallbacks))
+    return _Run(
+        [c.cpu() for c in chroma],
+        _steady(times),
+        _steady(busy) if facts.kind == "cpu" else 0.0,
+        peak,
+        warm_up_s,
+        tuple(fallbacks),
+    )
+
+
+def _steady(times: Sequence[float]) -> float:
+    """The median without the first frame, which also encodes the exemplar."""
+    kept = sorted(times[1:] or times)
+    return kept[(len(kept) - 1) // 2]
 
 
 def warm_up(shot: Propagator, clip: Clip, compiler: Compiler | None) -> None:
-    """Two steps on the clip's own shapes, and all compilation; the shot begins anew afterwards."""
-    frames = clip.lumas[:2]
+    """All compilation, on the clip's own shapes; the shot begins anew afterwards."""
     if compiler is None:
-        shot.begin([clip.exemplar])
-        for index, luma in enumerate(frames):
-            shot.step(luma, index=index)
         return
     with compiler.warming():
         shot.begin([clip.exemplar])
-        for index, luma in enumerate(frames):
+        for index, luma in enumerate(clip.lumas[:2]):
             shot.step(luma, index=index)
 
 

@@ -46,31 +46,64 @@ def bench(
     exemplar: Annotated[Optional[Path], typer.Option(help="A still of that clip.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     plot: Annotated[Optional[Path], typer.Option(help="Write a PNG with bars.")] = None,
+    record: Annotated[
+        Optional[Path], typer.Option(help="Write the JSON here too, again after every row.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small frames, without compiling: minutes, not hours.")
+    ] = False,
 ) -> None:
-    """Measure each effect on this machine: plain, in low precision, compiled, all together."""
+    """Measure each effect on this machine: plain, in low precision, compiled, all together.
+
+    Compiling takes minutes a size on a CPU; what is compiled is kept for the server.
+    """
 
     def work() -> int:
-        from accel import device
+        from accel import compiling, device
         from bridge_server import bench as library
+        from host_plugins import places
+
+        compiling.use_cache(places.home() / "compiled")
+        default = library.QUICK_SIZES if quick else library.SIZES
+        chosen = library.without_compiling() if quick else library.VARIANTS
 
         facts = device.probe("auto")
         rows: list[Any] = []
         for name in effect or _usable():
             build = _builder(name)
-            for height, width in _sizes(size, library.SIZES):
+            for height, width in _sizes(size, default):
                 if movie is not None and exemplar is not None:
                     clip = library.footage_clip(movie, exemplar, height, width, frames)
                 else:
                     clip = library.synthetic_clip(height, width, frames)
-                for row in library.measure(name, build, facts, clip):
+                for row in library.measure(name, build, facts, clip, variants=chosen):
                     rows.append(row)
+                    if record is not None:
+                        told = library.to_json(rows, facts, clip, _sources())
+                        record.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
                     errors.print(f"measured {name} {height}x{width} {row.variant}", markup=False)
         if plot is not None:
             library.plot(rows, plot)
-        say(json.dumps(library.to_json(rows, facts), indent=1) if as_json else library.text(rows))
+        if as_json:
+            say(json.dumps(library.to_json(rows, facts, clip, _sources()), indent=1))
+        else:
+            say(library.text(rows))
         return EXIT_OK
 
     run_guarded(work)
+
+
+def _sources() -> dict[str, str]:
+    """Where each effect's installed weights came from, as the installer noted it."""
+    from host_plugins import places
+    from install import manifest, weight_store
+
+    found = {}
+    for entry in manifest.load().values():
+        record = weight_store.read_record(entry, places.home())
+        if record is not None or entry.bundled:
+            found[entry.effect] = str(record["source"] if record else entry.bundled)
+    return found
 
 
 def _usable() -> list[str]:

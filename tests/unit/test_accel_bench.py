@@ -119,6 +119,32 @@ def test_a_variant_that_changes_nothing_here_is_not_run_and_says_why() -> None:
         assert any(reason in line for line in row.why_not)
 
 
+def test_processor_time_stands_beside_the_clock_on_a_cpu() -> None:
+    measured = [row for row in rows(BF16) if row.seconds]
+    assert all(row.cpu_seconds > 0 and row.cpu_gain > 0 for row in measured)
+    assert measured[0].cpu_gain == 1.0
+
+
+def test_a_quick_bench_compiles_nothing_and_keeps_the_rest() -> None:
+    quick = bench.without_compiling()
+    assert set(bench.VARIANTS) - set(quick) == {"compile"}
+    assert {asked.use_torch_compile for asked in quick.values()} == {"off"}
+
+
+def test_columns_of_the_table_stand_below_their_names() -> None:
+    head, *lines = bench.text(rows(BF16)).splitlines()
+    for line in (line for line in lines if line.endswith(("fp32", "bf16"))):
+        assert line.rindex(" ") < head.index("runs in")
+        assert all(line[head.index(name) - 1] == " " for name in ("size", "variant", "runs in"))
+
+
+def test_a_record_names_the_clip_and_where_weights_came_from() -> None:
+    clip = bench.synthetic_clip(16, 24, 3)
+    record = bench.to_json(rows(BF16), BF16, clip, {"colormnet": "filled.pth"})
+    assert (record["clip"], record["frames"]) == ("synthetic", 3)
+    assert record["weights"] == {"colormnet": "filled.pth"}
+
+
 def test_text_json_and_plot_hold_every_variant(tmp_path: Path) -> None:
     measured = rows(BF16)
     table = bench.text(measured)
