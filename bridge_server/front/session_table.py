@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from bridge_server.effects import registry
@@ -251,7 +252,8 @@ class SessionTable:
                 record.rewind(message.q, message.epoch)
                 self._rewind(record)
         elif isinstance(message, m.Error):
-            self._tell(record, message)
+            # while the session opens, the client waits for the answer to that request
+            self._tell(record, replace(message, request=record.opening or message.request))
             self._end(record, tell_worker=False)
         elif isinstance(message, m.Event):
             told = m.Event(message.name, message.data, record.id, record.opening or 0)

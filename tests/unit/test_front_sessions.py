@@ -154,6 +154,18 @@ def test_a_state_saved_ahead_of_a_lost_result_is_not_used():
     assert session.next_q == 0
 
 
+def test_what_fails_while_a_session_opens_answers_the_request_that_opens_it(monkeypatch):
+    told: list[m.Message] = []
+    table = SessionTable(None, None, Settings())
+    session = record()
+    session.opening = 7
+    table._sessions[session.id] = session
+    monkeypatch.setattr(table, "_tell", lambda _, message: told.append(message))
+    monkeypatch.setattr(table, "_end", lambda *_, **__: None)
+    table.from_worker(m.Error("accelerator_required", "sage", session=session.id), [])
+    assert [message.request for message in told] == [7]
+
+
 class AnyClient(RuleBasedStateMachine):
     """Sends what it likes, whenever it likes; the worker computes now and then."""
 
