@@ -48,12 +48,15 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name, matcher in (("nearest", nearest), ("shortlisted", shortlisted)):
         rows.append(
-            {"matcher": name, **measure(matcher, theta, phi, colors, some, arguments.workspace_mib)}
+            {
+                "size": f"{arguments.size[0]}x{arguments.size[1]}",
+                "matcher": name,
+                **measure(matcher, theta, phi, colors, some, arguments.workspace_mib),
+            }
         )
-        print(rows[-1])
-    size = f"{arguments.size[0]}x{arguments.size[1]}"
+        print(rows[-1], flush=True)
     facts = machine_facts(torch.device("cpu"))
-    arguments.out.write_text(json.dumps({"size": size, **facts, "rows": rows}, indent=1) + "\n")
+    arguments.out.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
 
 
 def measure(
