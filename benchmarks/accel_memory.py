@@ -1,16 +1,18 @@
 """Does the planner predict the peak? Predicted against measured bytes for sizes and modes.
 
-    python benchmarks/accel_memory.py colormnet
-    python benchmarks/accel_memory.py deep_exemplar --precision bf16
-    python benchmarks/accel_memory.py colormnet --unseen --case 0
+    python benchmarks/filled_home.py HOME
+    python benchmarks/accel_memory.py HOME colormnet --precision bf16
+    python benchmarks/accel_memory.py HOME deep_exemplar --unseen
 
-CASES are what the planner's coefficients were fitted to. UNSEEN are other sizes, to check that they
-predict; they go into accel_memory_unseen.json, row by row, and a test reads that file.
+CASES are what the planner's coefficients were fitted to; UNSEEN are other sizes, never used for
+that, to check that they predict. Both go into accel_memory.json, row by row; a test reads that file
+and asks the planner again.
 
-Measured is the process's resident peak (on CUDA the allocator's) over what was held before the
-network was built. ColorMNet's bank is filled with random elements up to what its mode holds, so
-that the measured step is the largest of a long shot. Results of CASES go to
-benchmarks/results/accel_memory_EFFECT_PRECISION.json.
+Each row is a process of its own, which loads an effect as a worker does. Measured is its peak of
+resident memory (on CUDA the allocator's) over what was held before loading: `loading` up to then,
+`measured` over all. ColorMNet's bank is filled with random elements up to what its mode holds, so
+that the measured step is the largest of a long shot. Rows whose `loading` is null are older: their
+network was built from tensors that were held already.
 """
 
 from __future__ import annotations
@@ -18,132 +20,151 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from accel_networks import EFFECTS, build, prepare
 
 from accel import device
 from accel.device import Facts, probe
 from accel.memory import MIB, MemoryPlan
-from accel.plan import Plan, Switches, make_plan
+from accel.plan import Switches, make_plan
 from bridge_server.bench import synthetic_clip
+from bridge_server.effects import registry
+from bridge_server.effects.effect import LoadRequest
 from models.colormnet.propagator import ColorMNetPropagator
 from models.colormnet.store import Elements
 
-RESULTS = Path(__file__).resolve().parent / "results"
-CASES = {
+RESULTS = Path(__file__).resolve().parent / "results" / "accel_memory.json"
+EFFECTS = ("colormnet", "deep_exemplar", "starter")
+Case = tuple[int, int, str | bool | None]  # height, width, memory mode or half resolution
+CASES: dict[str, list[Case]] = {
     "colormnet": [
-        (224, 224, {"memory_mode": "low_memory"}),
-        (224, 448, {"memory_mode": "high_quality"}),
-        (336, 448, {"memory_mode": "low_memory"}),
-        (336, 448, {"memory_mode": "balanced"}),
-        (448, 560, {"memory_mode": "balanced"}),
-        (448, 560, {"memory_mode": "high_quality"}),
+        (224, 224, "low_memory"),
+        (224, 448, "high_quality"),
+        (336, 448, "low_memory"),
+        (336, 448, "balanced"),
+        (448, 560, "balanced"),
+        (448, 560, "high_quality"),
     ],
     "deep_exemplar": [
-        (216, 384, {"use_half_resolution": True}),
-        (216, 384, {"use_half_resolution": False}),
-        (432, 576, {"use_half_resolution": True}),
-        (432, 576, {"use_half_resolution": False}),
-        (432, 768, {"use_half_resolution": True}),
-        (432, 768, {"use_half_resolution": False}),
+        (216, 384, True),
+        (216, 384, False),
+        (432, 576, True),
+        (432, 576, False),
+        (432, 768, True),
+        (432, 768, False),
+    ],
+    "starter": [
+        (180, 320, None),
+        (270, 480, None),
+        (360, 640, None),
+        (480, 854, None),
+        (540, 960, None),
+        (720, 1280, None),
     ],
 }
-UNSEEN = {
+UNSEEN: dict[str, list[Case]] = {
     "colormnet": [
-        (240, 320, {"memory_mode": "balanced"}),
-        (336, 560, {"memory_mode": "low_memory"}),
-        (432, 768, {"memory_mode": "balanced"}),
+        (240, 320, "balanced"),
+        (336, 560, "low_memory"),
+        (432, 768, "balanced"),
+        (480, 640, "high_quality"),
+        (432, 768, "low_memory"),
+        (288, 512, "high_quality"),
     ],
     "deep_exemplar": [
-        (288, 512, {"use_half_resolution": False}),
-        (480, 640, {"use_half_resolution": True}),
-        (360, 480, {"use_half_resolution": False}),
+        (288, 512, False),
+        (480, 640, True),
+        (360, 480, False),
+        (480, 640, False),
+        (540, 960, True),
+        (320, 320, True),
     ],
-    "starter": [(270, 480, {}), (480, 640, {}), (480, 854, {})],
+    "starter": [
+        (240, 320, None),
+        (288, 512, None),
+        (480, 640, None),
+        (432, 768, None),
+        (576, 1024, None),
+        (1080, 1920, None),
+    ],
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Predicted against measured peak memory.")
+    parser.add_argument("home", type=Path, help="made by filled_home.py")
     parser.add_argument("effect", choices=EFFECTS)
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--unseen", action="store_true")
     parser.add_argument("--case", action="append", type=int, help="which rows; default all")
     arguments = parser.parse_args()
+    if arguments.case is not None and len(arguments.case) == 1:
+        _one(arguments, arguments.case[0])
+        return
+    for number in arguments.case or range(len(_cases(arguments))):
+        subprocess.run([sys.executable, *sys.argv, "--case", str(number)], check=True)
+
+
+def _cases(arguments: argparse.Namespace) -> list[Case]:
+    effect: str = arguments.effect
+    return (UNSEEN if arguments.unseen else CASES)[effect]
+
+
+def _one(arguments: argparse.Namespace, number: int) -> None:
+    """Measure a row, print it and put it into the file of results."""
     torch.set_num_threads(1)
     facts = probe(arguments.device)
-    prepare(arguments.effect)
-    rows = []
-    print("size       mode            weights  intermed.  state  workspace  predicted  measured")
-    cases = (UNSEEN if arguments.unseen else CASES)[arguments.effect]
-    for number in arguments.case or range(len(cases)):
-        height, width, switches = cases[number]
-        asked = Switches(
-            precision=arguments.precision,
-            use_torch_compile="off",
-            **switches,  # type: ignore[arg-type]
-        )
-        plan = make_plan(facts, arguments.effect, asked)
-        memory = plan.memory_for(height, width, free_bytes=2**40)
-        rows.append(_row(plan, memory, facts))
-        print(_line(rows[-1]), flush=True)
-    name = f"accel_memory_{arguments.effect}_{arguments.precision}.json"
-    named = [{"effect": arguments.effect, "precision": arguments.precision} | row for row in rows]
-    if arguments.unseen:
-        name = "accel_memory_unseen.json"
-    _save(RESULTS / name, named if arguments.unseen else rows, facts)
+    height, width, mode = _cases(arguments)[number]
+    named = {
+        "effect": arguments.effect,
+        "precision": arguments.precision,
+        "height": height,
+        "width": width,
+        "mode": mode,
+    }
+    row = named | {"fitted": not arguments.unseen} | _measured(arguments.home, facts, named)
+    print(_line(row), flush=True)
+    old = json.loads(RESULTS.read_text())["rows"] if RESULTS.is_file() else []
+    kept = [other for other in old if any(other[name] != named[name] for name in named)]
+    rows = sorted((*kept, row), key=lambda row: [str(row[name]).zfill(4) for name in named])
+    RESULTS.write_text(json.dumps({"device": facts.to_json(), "rows": rows}, indent=1) + "\n")
 
 
-def _save(path: Path, rows: list[dict[str, Any]], facts: Facts) -> None:
-    """Rows of the same effect, format, size and mode replace older ones."""
-    old = json.loads(path.read_text())["rows"] if path.is_file() else []
-    ours = [_name(row) for row in rows]
-    kept = [row for row in old if _name(row) not in ours]
-    path.write_text(json.dumps({"device": facts.to_json(), "rows": kept + rows}, indent=1) + "\n")
-
-
-def _name(row: dict[str, Any]) -> list[Any]:
-    return [row.get(name) for name in ("effect", "precision", "height", "width", "mode")]
-
-
-def _row(plan: Plan, memory: MemoryPlan, facts: Facts) -> dict[str, Any]:
-    gc.collect()
+def _measured(home: Path, facts: Facts, named: dict[str, Any]) -> dict[str, Any]:
+    mode = named["mode"]
+    asked = Switches(
+        precision=named["precision"],
+        use_torch_compile="off",
+        memory_mode=mode if isinstance(mode, str) else "auto",
+        use_half_resolution=mode if isinstance(mode, bool) else None,
+    )
+    plan = make_plan(facts, named["effect"], asked)
+    memory = plan.memory_for(named["height"], named["width"], free_bytes=2**40)
+    effect = registry.find(named["effect"])
+    values = effect.describe_in_context("filter").effective({})
     clip = synthetic_clip(memory.height, memory.width, 2)
+    gc.collect()
     held = device.reset_peak(facts)
     with torch.inference_mode():
-        shot = build(plan, memory, None)
+        loaded = effect.load(LoadRequest(plan, home, values))
+        loading = device.peak_bytes(facts) - held
+        shot = effect.propagator(loaded, values, memory)
         shot.begin([clip.exemplar])
         shot.step(clip.lumas[0], index=0)
         if isinstance(shot, ColorMNetPropagator):
             _fill(shot, memory)
         shot.step(clip.lumas[1], index=1)
-    measured = device.peak_bytes(facts) - held
-    prediction = memory.prediction
-    own = measured - shot.nbytes
     return {
-        "height": memory.height,
-        "width": memory.width,
-        "mode": _mode(memory),
-        "weights": prediction.weights,
-        "intermediate": prediction.intermediate,
-        "state": prediction.state,
-        "state_measured": shot.nbytes,
-        "workspace": prediction.workspace,
-        "predicted": prediction.total,
-        "measured": measured,
-        "measured_without_state": own,
-        "ratio": prediction.total / measured,
+        "loading": loading,
+        "state": shot.nbytes,
+        "measured": device.peak_bytes(facts) - held,
+        "predicted": memory.prediction.total,
     }
-
-
-def _mode(memory: MemoryPlan) -> str | bool | None:
-    if memory.workload.has_modes:
-        return memory.mode.name
-    return memory.half_resolution if memory.workload.has_half else None
 
 
 def _fill(shot: ColorMNetPropagator, memory: MemoryPlan) -> None:
@@ -165,14 +186,11 @@ def _fill(shot: ColorMNetPropagator, memory: MemoryPlan) -> None:
 
 
 def _line(row: dict[str, Any]) -> str:
-    parts = ("weights", "intermediate", "state", "workspace", "predicted", "measured")
-    figures = "  ".join(f"{row[name] / MIB:8.0f}" for name in parts)
     size = f"{row['height']}x{row['width']}"
-    return (
-        f"{size:<10} {row['mode']!s:<13} {figures}  ratio {row['ratio']:.2f}"
-        f"  (state really {row['state_measured'] / MIB:.0f},"
-        f" rest {row['measured_without_state'] / MIB:.0f})"
-    )
+    start = f"{row['effect']:<14}{row['precision']:<6}{size:<10}{row['mode']!s:<13}"
+    parts = ("loading", "state", "measured", "predicted")
+    figures = "  ".join(f"{name} {row[name] / MIB:5.0f}" for name in parts)
+    return f"{start}{figures}  ratio {row['predicted'] / row['measured']:.2f}"
 
 
 if __name__ == "__main__":

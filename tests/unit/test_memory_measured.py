@@ -1,0 +1,55 @@
+"""The planner against measured peaks, those its coefficients were fitted to and others.
+
+Rows are benchmarks/results/accel_memory.json, by benchmarks/accel_memory.py. Where `loading` is
+null the network was made from tensors that were held before, so that loading is left out there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accel.device import Facts
+from accel.plan import Switches, make_plan
+
+FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "accel_memory.json"
+ROWS: list[dict[str, Any]] = json.loads(FILE.read_text(encoding="utf-8"))["rows"]
+CPU = Facts("cpu", "x", 2**40, 2**40, "2.14", cpu_features=frozenset({"avx512_bf16"}))
+WITHIN = 0.2
+PAIRS = [(e, p) for e in ("colormnet", "deep_exemplar", "starter") for p in ("fp32", "bf16")]
+
+
+def predicted(row: dict[str, Any]) -> int:
+    asked: dict[str, Any] = {"precision": row["precision"], "use_torch_compile": "off"}
+    if row["effect"] == "colormnet":
+        asked["memory_mode"] = row["mode"]
+    elif row["effect"] == "deep_exemplar":
+        asked["use_half_resolution"] = row["mode"]
+    plan = make_plan(CPU, row["effect"], Switches(**asked))
+    memory = plan.memory_for(row["height"], row["width"])
+    if row["loading"] is None:
+        loading = plan.traits.workload.loading_bytes
+        memory = replace(memory, workload=replace(memory.workload, loading_bytes=loading))
+    return memory.prediction.total
+
+
+@pytest.mark.parametrize(("effect", "precision"), PAIRS)
+def test_a_measured_peak_is_predicted_within_a_fifth(effect: str, precision: str) -> None:
+    off = {
+        f"{row['height']}x{row['width']} {row['mode']}": round(predicted(row) / row["measured"], 2)
+        for row in ROWS
+        if (row["effect"], row["precision"]) == (effect, precision)
+    }
+    assert {size: ratio for size, ratio in off.items() if abs(ratio - 1) > WITHIN} == {}
+
+
+def test_every_network_and_format_was_measured_at_six_sizes_and_two_unseen_ones() -> None:
+    fitted = Counter((row["effect"], row["precision"]) for row in ROWS if row["fitted"])
+    unseen = Counter((row["effect"], row["precision"]) for row in ROWS if not row["fitted"])
+    assert all(fitted[pair] >= 6 for pair in PAIRS)
+    assert all(unseen[pair] >= 2 for pair in PAIRS)
