@@ -12,7 +12,9 @@ Each row is a process of its own, which loads an effect as a worker does. Measur
 resident memory (on CUDA the allocator's) over what was held before loading: `loading` up to then,
 `measured` over all. ColorMNet's bank is filled with random elements up to what its mode holds, so
 that the measured step is the largest of a long shot. Rows whose `loading` is null are older: their
-network was built from tensors that were held already.
+network was built from tensors that were held already. Rows in bf16 all count as fitted: their
+UNSEEN ones were in view when coefficients were chosen. `measured_before_mib` keeps the results of
+earlier runs of a row.
 """
 
 from __future__ import annotations
