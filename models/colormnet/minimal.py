@@ -18,7 +18,7 @@ from .derived import Derived
 
 OUT, TILE = 4, 6  # results and pixels along a tile's side
 POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2.0**0.5, -(2.0**0.5))
-WORKSPACE_BYTES = 16 * 2**20  # of one strip of tiles; about what a core's caches hold
+WORKSPACE_BYTES = 64 * 2**20  # of one strip of tiles; few strips, as threads meet after each step
 
 
 class Convolution3(nn.Conv2d):
