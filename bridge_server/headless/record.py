@@ -14,6 +14,7 @@ from typing import Any
 
 from accel.report import PerformanceReport
 from bridge_server import __version__
+from bridge_server.effects.performance import SWITCHES
 
 FORMAT = 1
 
@@ -25,8 +26,9 @@ class Record:
     times_s: seconds by stage: load (until the network was ready), decode (plate to luma), queue
     (on the way and waiting), prepare and enlarge (working size and back), network, join, encode;
     stages overlap, so that they add up to more than wall. ran: what turned out otherwise than
-    effective had it when the session began. journal: the file from which an unfinished movie can
-    go on, empty when there is none.
+    effective had it when the session began. peak_bytes: the most that the worker's device had in
+    use since the worker began, None where it cannot tell. journal: the file from which an
+    unfinished movie can go on, empty when there is none.
     """
 
     plate: str
@@ -50,6 +52,7 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     journal: str = ""
+    peak_bytes: int | None = None
     error: dict[str, str] | None = None
     started_at: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
 
@@ -65,9 +68,8 @@ class Record:
     def performance(self) -> PerformanceReport:
         """The run in the fields that users of the research nodes know."""
         wall, load = self.times_s.get("wall", 0.0), self.times_s.get("load", 0.0)
-        names = ("precision", "use_torch_compile", "use_sage_attention", "memory_mode")
         said = {**self.effective, **self.ran}
-        effective = {name: said[name] for name in names if name in said}
+        effective = {name: said[name] for name in SWITCHES if name in said}
         return PerformanceReport(
             effect=self.effect,
             frames=self.frames_done,
@@ -76,9 +78,10 @@ class Record:
             working_size=self.working_size,
             total_s=max(0.0, wall - load),
             load_s=load,
-            asked={name: self.asked[name] for name in effective if name in self.asked},
+            asked={name: self.asked.get(name, "default") for name in effective},
             effective=effective,
             reasons=tuple(self.notes),
+            peak_bytes=self.peak_bytes,
         )
 
     def lines(self) -> list[str]:

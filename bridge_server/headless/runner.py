@@ -151,6 +151,7 @@ class Runner:
                     session.close()  # its state is behind frames that must be made again
                     session = self._open_session(exemplars, upto=needed)
                 self._stream(session, plate, spaces, output)
+                self._note_peak()
             except BaseException:
                 self._finish(output)
                 raise
@@ -319,6 +320,10 @@ class Runner:
         )
         self.record.server = dict(self._server.info)
         self.record.notes.extend(session.warnings)
+
+    def _note_peak(self) -> None:
+        with suppress(BridgeError):  # a figure is no reason to fail a run that is done
+            self.record.peak_bytes = self._server.status()["worker"]["memory"].get("peak")
 
     def _note_result(self, result: ColoredFrame) -> None:
         for stage in ("prepare", "network", "enlarge", "queue"):

@@ -11,7 +11,8 @@ from accel.device import Facts, machine_memory
 
 
 def device_memory(facts: Facts | None) -> dict[str, str | int]:
-    """Bytes: used of total, and held, which is this worker's own share; and the device's name.
+    """Bytes: used of total, held, which is this worker's own share, and the peak of that since
+    the worker began; and the device's name.
 
     CUDA: used and total are the device's, held is what torch's allocator reserved. Any other
     device works in the machine's memory: used and held are this process's resident memory, total
@@ -26,6 +27,7 @@ def device_memory(facts: Facts | None) -> dict[str, str | int]:
             "used": int(total - free),
             "total": int(total),
             "held": int(held),
+            "peak": int(torch.cuda.max_memory_reserved(facts.index)),
         }
     resident = resident_bytes()
     return {
@@ -33,6 +35,7 @@ def device_memory(facts: Facts | None) -> dict[str, str | int]:
         "used": resident,
         "total": resident + machine_memory()[1],
         "held": resident,
+        "peak": max(resident, peak_bytes()),
     }
 
 
@@ -43,6 +46,11 @@ def resident_bytes() -> int:
         return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError):
         pass
+    return peak_bytes()
+
+
+def peak_bytes() -> int:
+    """The most that was resident of this process; 0 where the system does not tell."""
     try:
         import resource
     except ImportError:

@@ -121,9 +121,11 @@ def test_on_cuda_the_device_is_told_and_what_the_worker_holds_of_it(monkeypatch)
 
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda index: (3 << 30, (8 + index) << 30))
     monkeypatch.setattr("torch.cuda.memory_reserved", lambda index: 2 << 30)
+    monkeypatch.setattr("torch.cuda.max_memory_reserved", lambda index: 3 << 30)
     facts = Facts("cuda", "a card", 9 << 30, 9 << 30, "2.7", index=1)
     told = device_memory(facts)
-    assert told == {"device": "cuda:1", "used": 6 << 30, "total": 9 << 30, "held": 2 << 30}
+    assert told == {"device": "cuda:1", "used": 6 << 30, "total": 9 << 30, "held": 2 << 30,
+                    "peak": 3 << 30}  # fmt: skip
     assert device_memory(None)["device"] == "cpu"
 
 

@@ -18,3 +18,18 @@ def test_what_turned_out_otherwise_stands_in_the_performance_report() -> None:
     }
     assert "off (asked: on)" in performance.text()
     assert record.effective == said  # what frames' keys are made of
+
+
+def test_every_switch_and_the_peak_of_memory_stand_in_the_report() -> None:
+    said = {"precision": "bf16", "correlation_sampler": "off", "use_half_resolution": True}
+    record = Record("a.mov", "b.mov", "colormnet", {"precision": "bf16"}, effective=dict(said))
+    record.peak_bytes = 300 << 20
+    told = record.performance.to_json()
+    assert told["effective"] == said
+    assert told["asked"] == {
+        "precision": "bf16",
+        "correlation_sampler": "default",
+        "use_half_resolution": "default",
+    }
+    assert told["peak_bytes"] == 300 << 20
+    assert "300 MiB" in record.performance.text()
