@@ -155,7 +155,13 @@ class Front:
             self._peers.send(peer, CTL, answer)
 
     def _welcome(self, ticket: bytes) -> m.Welcome:
-        told = {"name": "chromabridge", "version": __version__, "pid": os.getpid()}
+        choices = dict(self._worker.told.get("choices") or {})  # empty until the worker has begun
+        told = {
+            "name": "chromabridge",
+            "version": __version__,
+            "pid": os.getpid(),
+            "choices": choices,
+        }
         return m.Welcome(protocol(), told, self._boot, ticket, CAPABILITIES, registry.offered())
 
     def _ping(self, peer: Peer, ping: m.Ping) -> None:

@@ -80,6 +80,7 @@ class Compute:
         self._settings = settings
         self._messages: queue.SimpleQueue[m.Message] = queue.SimpleQueue()
         self._planner = Planner(str(settings["device"]))
+        self._choices: dict[str, list[str]] = {}
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._jobs: dict[bytes, Job] = {}
         self._cancelled: set[bytes] = set()
@@ -106,6 +107,7 @@ class Compute:
             "device": str(self._settings["device"]),
             "loaded": [key[:200] for key in list(self._loaded)],
             "sessions": len(self._jobs),
+            "choices": dict(self._choices),
             "state_bytes": sum(job.instance.nbytes for job in list(self._jobs.values())),
         }
 
@@ -116,6 +118,7 @@ class Compute:
 
     def run(self) -> None:
         """Work until a stop message."""
+        self._choices = self._planner.choices()
         with torch.inference_mode():
             while True:
                 message = self._messages.get()

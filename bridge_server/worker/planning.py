@@ -9,6 +9,7 @@ from accel.choice import RequirementUnmet
 from accel.device import Facts, probe
 from accel.plan import Plan, Switches, make_plan
 from accel.streams import Lanes
+from bridge_server.effects import registry
 from bridge_server.effects.descriptor import Value
 from bridge_server.effects.effect import Effect
 from bridge_server.effects.performance import required, switches_of
@@ -47,6 +48,19 @@ class Planner:
     def known(self) -> Facts | None:
         """The facts, once something needed them; never looks them up. For any thread."""
         return self._facts
+
+    def choices(self) -> dict[str, list[str]]:
+        """For each effect, what its default parameters come to here, and why: a line a role."""
+        out: dict[str, list[str]] = {}
+        for name in registry.offered():
+            effect = registry.find(name)
+            try:
+                plan = self.plan(effect, effect.describe_in_context("filter").effective({}))
+            except BridgeError as error:
+                out[name] = [str(error)]
+                continue
+            out[name] = list(plan.lines()) if plan is not None else []
+        return out
 
     def plan(self, effect: Effect, values: Mapping[str, Value]) -> Plan | None:
         """The plan for these parameters; None for an effect without a network.

@@ -110,6 +110,20 @@ def test_metrics_and_page_tell_what_the_server_did(watched, clip):
     assert status_code(get, "/status.json", Host="evil.example") == 403
 
 
+def test_the_greeting_tells_what_each_effect_would_run_with_and_why(watched):
+    server, _ = watched
+
+    def choices():
+        with server.client() as connected:
+            return connected.info["choices"]
+
+    eventually(lambda: {"colormnet", "deep_exemplar", "starter"} <= set(choices()))
+    told = choices()
+    assert told["deep_exemplar"][0].startswith("device: cpu (")
+    assert {"precision: fp32", "attention: none"} <= set(told["deep_exemplar"])
+    assert "attention: sdpa" in told["colormnet"]
+
+
 def _resident(pid: int) -> int:
     rows = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(row for row in rows if row.startswith("VmRSS")).split()[1]) * 1024
