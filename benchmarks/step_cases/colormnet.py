@@ -21,10 +21,10 @@ from accel.attention import sdpa
 from models.colormnet.blocks import Fuser
 from models.colormnet.config import EXACT, FAST, ColorMNetSettings
 from models.colormnet.fusion import Fusion
-from models.colormnet.minimal import Convolution3
 from models.colormnet.network import ColorMNet
 from models.colormnet.network import build as build_network
 from models.colormnet.propagator import ColorMNetPropagator
+from models.winograd import Convolution3
 
 TESTS = Path(__file__).resolve().parents[2] / "tests" / "network"
 SIZES = ((432, 768),)

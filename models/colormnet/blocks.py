@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .derived import Derived
-from .minimal import Convolution3
+from models.derived import Derived
+from models.winograd import Convolution3
 
 
 class ResidualBlock(nn.Module):

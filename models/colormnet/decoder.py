@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.winograd import Convolution3
+
 from .blocks import Fuser, ResidualBlock, renew
 from .config import NetworkConfig
 from .key_encoder import Features
-from .minimal import Convolution3
 
 
 class Decoder(nn.Module):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .derived import Derived
+from models.derived import Derived
 
 
 def conv3_of_enlarged(

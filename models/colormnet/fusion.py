@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.derived import Derived
+
 from .config import NetworkConfig
-from .derived import Derived
 from .enlarged import conv3_of_enlarged
 
 _STRIP_PIXELS = 1024

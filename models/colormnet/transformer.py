@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from accel.attention import Attention
+from models.derived import Derived
 
 from .config import PATCH, NetworkConfig
-from .derived import Derived
 
 GRID = 37  # positions per side that the transformer was trained with
 

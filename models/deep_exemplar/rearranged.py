@@ -14,34 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.winograd import matrices, transformed
+
 N = TypeVar("N", bound=nn.Module)
 
 _LEAST_CHANNELS = 128  # below, Winograd's transforms cost more than its products save
 _TILES = 512  # transformed together, which bounds the workspace and stays near the caches
-
-# Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, F(4 x 4, 3 x 3).
-_INPUT = (
-    (4.0, 0.0, -5.0, 0.0, 1.0, 0.0),
-    (0.0, -4.0, -4.0, 1.0, 1.0, 0.0),
-    (0.0, 4.0, -4.0, -1.0, 1.0, 0.0),
-    (0.0, -2.0, -1.0, 2.0, 1.0, 0.0),
-    (0.0, 2.0, -1.0, -2.0, 1.0, 0.0),
-    (0.0, 4.0, 0.0, -5.0, 0.0, 1.0),
-)
-_KERNEL = (
-    (1 / 4, 0.0, 0.0),
-    (-1 / 6, -1 / 6, -1 / 6),
-    (-1 / 6, 1 / 6, -1 / 6),
-    (1 / 24, 1 / 12, 1 / 6),
-    (1 / 24, -1 / 12, 1 / 6),
-    (0.0, 0.0, 1.0),
-)
-_OUTPUT = (
-    (1.0, 1.0, 1.0, 1.0, 1.0, 0.0),
-    (0.0, 1.0, -1.0, 2.0, -2.0, 0.0),
-    (0.0, 1.0, 1.0, 4.0, 4.0, 0.0),
-    (0.0, 1.0, -1.0, 8.0, -8.0, 1.0),
-)
 
 
 def with_folded_upsampling(network: N) -> N:
@@ -80,15 +58,13 @@ class Winograd(nn.Module):
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
-        kernel = torch.tensor(_KERNEL, dtype=torch.float64)
-        weight = convolution.weight.detach().double()
-        products = torch.einsum("ai,ocij,bj->abco", kernel, weight, kernel).flatten(0, 1)
-        self.weight = _constant(products.float())  # (36, C, D)
+        self.weight = _constant(transformed(convolution.weight.float()))  # (36, C, D)
         self.bias = convolution.bias
         self.padding = cast(int, convolution.padding[0])
         self.dilation = convolution.dilation[0]
-        self.into_tile = _constant(_both_ways(_INPUT))  # (36, 36)
-        self.out_of_tile = _constant(_both_ways(_OUTPUT))  # (16, 36)
+        into_tile, out_of_tile, _ = matrices()
+        self.into_tile = _constant(into_tile.float())  # (36, 36)
+        self.out_of_tile = _constant(out_of_tile.float())  # (16, 36)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (1, C, h, w) float32. Returns (1, D, h', w'), channels last in memory."""
@@ -152,9 +128,3 @@ def _winograd(module: nn.Module) -> nn.Module | None:
 
 def _constant(tensor: Tensor) -> nn.Parameter:
     return nn.Parameter(tensor.contiguous(), requires_grad=False)
-
-
-def _both_ways(matrix: tuple[tuple[float, ...], ...]) -> Tensor:
-    """The matrix applied along rows and columns of a flattened square: its Kronecker square."""
-    one = torch.tensor(matrix)
-    return torch.kron(one, one)

@@ -14,7 +14,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from .derived import Derived
+from models.derived import Derived
 
 OUT, TILE = 4, 6  # results and pixels along a tile's side
 POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2.0**0.5, -(2.0**0.5))
@@ -55,7 +55,7 @@ def minimal_conv3(x: Tensor, weight: Tensor, bias: Tensor, *, rectify: bool = Fa
     down, across = -(-height // OUT), -(-width // OUT)
     row_bytes = 4 * TILE * TILE * across * (2 * channels + out)
     rows = max(1, min(down, WORKSPACE_BYTES // row_bytes))
-    into, back = (m.to(x) for m in _matrices()[:2])
+    into, back = (m.to(x) for m in matrices()[:2])
     pixels = x.permute(0, 2, 3, 1)
     result = x.new_empty(batch, height, width, out)
     span = OUT * across + 2
@@ -80,7 +80,7 @@ def minimal_conv3(x: Tensor, weight: Tensor, bias: Tensor, *, rectify: bool = Fa
 
 def transformed(weight: Tensor) -> Tensor:
     """(O, C, 3, 3) -> (36, C, O)."""
-    kernel = _matrices()[2].to(weight.device)
+    kernel = matrices()[2].to(weight.device)
     out = torch.einsum("ia,ocab,jb->ijco", kernel, weight.detach().double(), kernel)
     return out.flatten(0, 1).to(weight.dtype).contiguous()
 
@@ -99,7 +99,7 @@ def _fill(strip: Tensor, picture: Tensor, top: int, rows: int, rectify: bool) ->
 
 
 @cache
-def _matrices() -> tuple[Tensor, Tensor, Tensor]:
+def matrices() -> tuple[Tensor, Tensor, Tensor]:
     """Into tiles (36, 36), back from them (16, 36), and of weights (6, 3); float64.
 
     Row i of the first holds the coefficients of prod_k!=i (x - point_k), scaled to a sum of 1.

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.colormnet import minimal
-from models.colormnet.minimal import Convolution3, minimal_conv3, transformed
+from models import winograd
+from models.winograd import Convolution3, minimal_conv3, transformed
 
 
 def noise(*shape: int) -> Tensor:
@@ -21,7 +21,7 @@ def noise(*shape: int) -> Tensor:
 def test_it_equals_the_plain_convolution_for_any_size_strip_by_strip(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], workspace: int, rectify: bool
 ) -> None:
-    monkeypatch.setattr(minimal, "WORKSPACE_BYTES", workspace)
+    monkeypatch.setattr(winograd, "WORKSPACE_BYTES", workspace)
     x, weight, bias = noise(2, 24, *size), noise(40, 24, 3, 3), noise(40)
     got = minimal_conv3(x, transformed(weight), bias, rectify=rectify)
     seen = x.double().relu() if rectify else x.double()
