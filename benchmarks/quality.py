@@ -42,7 +42,11 @@ from models.starter.loading import WEIGHTS
 
 HERE = Path(__file__).resolve().parent
 FOOTAGE = HERE.parent / "tests" / "footage"
-BLENDS = {"starter": 0.0, "starter + blend": 0.99}
+STARTERS = {
+    "starter": StarterSettings(temporal_blend=0.0),
+    "starter + blend": StarterSettings(),
+    "starter + blend + self-ensemble": StarterSettings(self_ensemble=True),
+}
 COLUMNS = ("psnr", "psnr_ab", "ssim", "dE", "dE_last", "CF", "CDC", "CDC_truth", "TE", "flicker",
            "flicker_truth")  # fmt: skip
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -104,8 +108,7 @@ def color(
         yield from BASELINES[row](lumas[1:] if first else lumas, lab[..., 0], lab[..., 1:])
         return
     network = load_starter(arguments.weights, precision=arguments.precision)
-    settings = StarterSettings(temporal_blend=BLENDS[row])
-    propagator = StarterPropagator(network, settings)
+    propagator = StarterPropagator(network, STARTERS[row])
     propagator.begin(
         [Exemplar(_plane(lab[..., :1]), _plane(lab[..., 1:]), index=0 if mode == "first" else None)]
     )
@@ -200,7 +203,7 @@ def _plane(picture: Array) -> torch.Tensor:
 
 
 def _arguments() -> argparse.Namespace:
-    rows = (*BASELINES, *BLENDS)
+    rows = (*BASELINES, *STARTERS)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--footage", type=Path, default=FOOTAGE)
     parser.add_argument("--weights", type=Path, default=WEIGHTS)

@@ -23,6 +23,13 @@ TEMPORAL_BLEND = Param(
     high=1.0,
     display=(0.0, 1.0),
 )
+SELF_ENSEMBLE = Param(
+    "self_ensemble",
+    "bool",
+    "Self-ensemble",
+    "Color the mirrored frame too and average both: closer and calmer colors in twice the time.",
+    False,
+)
 WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "starter" / "starter.safetensors"
 
 
@@ -59,19 +66,20 @@ def _propagator(loaded: Loaded, values: Mapping[str, Value], memory: Any) -> Any
     from models.starter.propagator import StarterPropagator, StarterSettings
 
     blend = 0.0 if why_no_flow() else float(values["temporal_blend"])
-    settings = StarterSettings(temporal_blend=blend)
+    settings = StarterSettings(blend, self_ensemble=bool(values["self_ensemble"]))
     return StarterPropagator(loaded.networks, settings)
 
 
 EFFECT = Effect(
     id="starter",
     label="Starter (built in)",
-    version=(1, 0),
+    version=(1, 1),
     hint="Our own small network: right colors in seconds, on any machine, from its exemplars "
     "alone.",
     params=(
         *params.common(854),
         TEMPORAL_BLEND,
+        SELF_ENSEMBLE,
         performance.precision(("fp32", "bf16")),
         performance.REQUIRE,
     ),

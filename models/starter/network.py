@@ -91,13 +91,14 @@ class Starter(nn.Module):
         memory: Memory,
         *,
         sharpen: float = 1.0,
+        sharpen_fine: float = 1.0,
         best: Tensor | None = None,
     ) -> Prediction:
         """Color a query from the memory.
 
         sharpen multiplies the temperature of the global read, which must grow with the number of
-        tokens. best: (B, N) token indices for the fine read, instead of those of the global read
-        (training only).
+        tokens; sharpen_fine that of the fine read. best: (B, N) token indices for the fine read,
+        instead of those of the global read (training only).
         """
         height, width = features.coarse.shape[-2:]
         found = read_global(
@@ -107,7 +108,7 @@ class Starter(nn.Module):
             group_quarters(features.key_4),
             found.best if best is None else best,
             memory,
-            self.log_temperature_4.exp(),
+            self.log_temperature_4.exp() * sharpen_fine,
         )
         values = found.values.transpose(1, 2).reshape(len(luma), -1, height, width)
         similarity = found.similarity.transpose(1, 2).reshape(len(luma), -1, height, width)

@@ -205,6 +205,23 @@ def test_without_opencv_blending_says_why(
         StarterPropagator(network, StarterSettings(temporal_blend=0.5))
 
 
+def test_a_self_ensemble_is_the_mean_of_the_frame_and_of_its_mirror_image(
+    network: Starter,
+) -> None:
+    def colors(mirror: bool, ensemble: bool) -> torch.Tensor:
+        settings = StarterSettings(temporal_blend=0.0, self_ensemble=ensemble)
+        propagator = StarterPropagator(network, settings)
+        frames = [[t.flip(-1) if mirror else t for t in picture(shift)] for shift in (0, 6)]
+        propagator.begin([Exemplar(*frames[0])])
+        chroma = propagator.step(frames[1][0], index=1).chroma
+        return chroma.flip(-1) if mirror else chroma
+
+    one, other, both = colors(False, False), colors(True, False), colors(False, True)
+    assert not torch.allclose(one, other, atol=0.1)
+    torch.testing.assert_close(both, (one + other) / 2, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(colors(True, True), both, atol=1e-3, rtol=1e-4)
+
+
 def test_half_precision_stays_near_full(network: Starter) -> None:
     half = load_starter(precision="bf16")
     luma = picture(3)[0]
