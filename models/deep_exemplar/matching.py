@@ -76,11 +76,12 @@ def shortlisted(
     parts = []
     for part in torch.split(theta, rows):
         rough = torch.mm(part.to(dtype), low)
-        row, column = (rough >= _threshold(rough)[:, None]).nonzero(as_tuple=True)
-        if row.shape[0] > _MOST_CANDIDATES * part.shape[0]:
-            del rough, row, column
+        near = rough >= _threshold(rough)[:, None]
+        if int(near.sum()) > _MOST_CANDIDATES * part.shape[0]:  # before their places take memory
+            del rough, near
             parts.append(_best_of(torch.mm(part, phi), colors))
             continue
+        row, column = near.nonzero(as_tuple=True)
         scores = (part[row] * columns[column]).sum(1)
         similarity = scores.new_full((part.shape[0],), -2.0)
         similarity.scatter_reduce_(0, row, scores, "amax")
