@@ -117,7 +117,7 @@ def _saturation(values: Mapping[str, Value]) -> float:
 EFFECT = Effect(
     id="deep_exemplar",
     label="Deep Exemplar",
-    version=(1, 0),
+    version=(1, 1),
     hint="Semantic matching against the exemplar (CVPR 2019).",
     params=(
         *params.common(768),

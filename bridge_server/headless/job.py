@@ -59,18 +59,22 @@ def plate_key(job: ColorizeJob) -> str:
 
 
 def pixel_settings(
-    job: ColorizeJob, target: object, made_with: Mapping[str, Any], sha256: Sequence[str]
+    job: ColorizeJob,
+    target: object,
+    effective: Mapping[str, Any],
+    made_by: Mapping[str, Any],
+    sha256: Sequence[str],
 ) -> dict[str, Any]:
     """Everything but the plate that can change a pixel of the result.
 
-    target: the output's. made_with: "effective" and "made_by" as the server told them. sha256: of
-    the exemplars' files, in order.
+    target: the output's. effective, made_by: as the server told them. sha256: of the exemplars'
+    files, in order.
     """
     deliver = job.deliver
     return {
         "effect": job.effect,
-        "effective": made_with["effective"],
-        "made_by": made_with["made_by"],
+        "effective": effective,
+        "made_by": made_by,
         "exemplars": [
             [index, digest] for (index, _), digest in zip(job.exemplars, sha256, strict=True)
         ],

@@ -165,7 +165,8 @@ class Runner:
         settings = pixel_settings(
             self._job,
             output.target,
-            {"effective": record.effective, "made_by": record.made_by},
+            record.effective,
+            record.made_by,
             [str(told["sha256"]) for told in record.exemplars],
         )
         self._plan = plan_frames(plate, output, settings, self._job.cuts, force=self._job.overwrite)

@@ -35,7 +35,7 @@ def device_memory(facts: Facts | None) -> dict[str, str | int]:
         "used": resident,
         "total": resident + machine_memory()[1],
         "held": resident,
-        "peak": max(resident, peak_bytes()),
+        "peak": max(resident, peak_resident_bytes()),
     }
 
 
@@ -46,10 +46,10 @@ def resident_bytes() -> int:
         return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError):
         pass
-    return peak_bytes()
+    return peak_resident_bytes()
 
 
-def peak_bytes() -> int:
+def peak_resident_bytes() -> int:
     """The most that was resident of this process; 0 where the system does not tell."""
     try:
         import resource
