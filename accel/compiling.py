@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from accel import device
-from accel.choice import Candidate, Choice, Json, Refusal, choose
+from accel.choice import Candidate, Choice, Json, choose
 from accel.device import Facts
 
 log = logging.getLogger(__name__)
@@ -141,20 +141,14 @@ def choose_compile(
     asked: str,
     *,
     dtype: torch.dtype = torch.float32,
-    network_compiles: bool = True,
 ) -> Choice[Facts, Compiler | None]:
     """asked: off, on or auto. dtype: of the network's heavy layers.
-
-    network_compiles: whether the effect hands any part of its network to a compiler.
 
     auto compiles on CUDA and keeps what is faster; on a CPU it is off. Raises ValueError for
     another word.
     """
     if asked not in SWITCHES:
         raise ValueError(f"use_torch_compile: expected one of {SWITCHES}, got {asked!r}")
-    if not network_compiles:
-        refusal = Refusal("inductor", ("no part of this network is compiled",))
-        return Choice("compile", EAGER, (refusal,) if asked == "on" else ())
     inductor: Candidate[Facts, Compiler | None] = Candidate(
         "inductor",
         lambda facts: _no_inductor(facts, asked),

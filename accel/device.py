@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from accel.heap import give_back
+
 OPTIONAL_PACKAGES = {
     "triton": "triton",
     "sageattention": "sageattention",
@@ -45,6 +47,7 @@ class Facts:
     free_bytes: of the device (of the machine, for cpu). arch_list: what this torch was built for.
     cpu_features: of avx512, avx512_bf16, amx_bf16, amx_fp16. compiler: the C++ compiler found.
     threads: intra-op threads of torch. graphs: whether the allocator can record CUDA graphs.
+    allocator: of the process's own memory, glibc or another library by its name.
     """
 
     kind: str
@@ -61,6 +64,7 @@ class Facts:
     threads: int = 1
     system: str = "Linux"
     graphs: bool = False
+    allocator: str = ""
     packages: tuple[Package, ...] = ()
 
     def package(self, name: str) -> Package:
@@ -96,6 +100,7 @@ def probe(device: str = "auto") -> Facts:
         "compiler": find_compiler(),
         "threads": torch.get_num_threads(),
         "system": platform.system(),
+        "allocator": _allocator(),
         "packages": tuple(_import(module, name) for module, name in OPTIONAL_PACKAGES.items()),
     }
     if kind == "cuda":
@@ -106,19 +111,22 @@ def probe(device: str = "auto") -> Facts:
 
 
 def free_bytes(facts: Facts) -> int:
-    """Device bytes that are free now, those that torch keeps cached included."""
+    """Device bytes that are free now, those that torch or the heap keep for later included."""
     if facts.kind != "cuda":
+        give_back()
         return machine_memory()[1]
     cached = torch.cuda.memory_reserved(facts.index) - torch.cuda.memory_allocated(facts.index)
     return int(torch.cuda.mem_get_info(facts.index)[0]) + cached
 
 
 def release(facts: Facts) -> None:
-    """Give cached device memory back; called between the attempts after an out-of-memory."""
+    """Give kept memory back: after an out-of-memory, and when a device has nothing to do."""
     if facts.kind == "cuda":
         torch.cuda.empty_cache()
     elif facts.kind == "mps":
         torch.mps.empty_cache()
+    else:
+        give_back()
 
 
 def wait(facts: Facts) -> None:
@@ -140,8 +148,7 @@ def reset_peak(facts: Facts) -> int:
         return torch.cuda.memory_allocated(facts.index)
     if facts.kind != "cpu" or facts.system != "Linux":
         raise ValueError(f"peak memory: expected CUDA or Linux, got {facts.kind}, {facts.system}")
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     Path("/proc/self/clear_refs").write_text("5")
     return _status_bytes("VmRSS")
 
@@ -213,6 +220,13 @@ def _cuda(index: int) -> dict[str, Any]:
         "arch_list": tuple(torch.cuda.get_arch_list()),
         "graphs": torch.cuda.get_allocator_backend() == "native",
     }
+
+
+def _allocator() -> str:
+    """A library preloaded in place of the system's, or the system's."""
+    preloaded = os.environ.get("LD_PRELOAD", "").replace(":", " ").split()
+    other = next((Path(path).name for path in preloaded if "malloc" in path), "")
+    return other or platform.libc_ver()[0]
 
 
 def _cpu_features() -> frozenset[str]:

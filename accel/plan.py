@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
+from accel import device
 from accel.attention import Attention, choose_attention
 from accel.choice import Choice, Json, Refusal, RequirementUnmet
 from accel.compiling import Compiler, choose_compile
 from accel.correlation import Correlation, choose_correlation
 from accel.device import Facts
+from accel.heap import choose_heap
 from accel.memory import RESERVE, WORKSPACES, MemoryPlan, fit
 from accel.precision import Precision, choose_precision, from_use_fp16
 from accel.presets import MEMORY_MODES, MODE_NAMES, Tier, tier
 from accel.traits import Traits, traits_of
+
+log = logging.getLogger(__name__)
 
 AnyChoice = (
     Choice[Facts, Precision]
     | Choice[Facts, Attention]
     | Choice[Facts, Correlation]
     | Choice[Facts, Compiler | None]
+    | Choice[Facts, Callable[[], None]]
 )
 REQUIREMENTS = ("cuda", "compile", "sage", "sampler", "fp16", "bf16", "fp32")
 
@@ -54,6 +61,7 @@ class Plan:
     attention: Choice[Facts, Attention]
     correlation: Choice[Facts, Correlation]
     compile: Choice[Facts, Compiler | None]
+    heap: Choice[Facts, Callable[[], None]]
     required: tuple[str, ...] = ()
 
     def build_precision(self) -> Precision:
@@ -68,6 +76,20 @@ class Plan:
     def build_compiler(self) -> Compiler | None:
         """A compiler of its own for each network that is built; None runs eagerly."""
         return self.compile.candidate.build(self.facts)
+
+    def keep_heap(self) -> None:
+        """Set this process's heap as chosen, before a network is loaded; a refusal is logged."""
+        try:
+            self.heap.candidate.build(self.facts)()
+        except (OSError, AttributeError) as error:
+            log.warning("heap: system (%s: %s)", self.heap.name, error)
+
+    def free_now(self) -> int:
+        """Device bytes that a shot may take, its network being loaded: weights count as free here,
+        because predictions count them as needed.
+        """
+        workload = self.traits.workload_on(self.facts.kind)
+        return device.free_bytes(self.facts) + workload.weight_bytes[self.precision.name]
 
     def memory_for(
         self, height: int, width: int, *, free_bytes: int | None = None, exemplars: int = 1
@@ -93,7 +115,7 @@ class Plan:
 
     @property
     def choices(self) -> tuple[AnyChoice, ...]:
-        return (self.precision, self.attention, self.correlation, self.compile)
+        return (self.precision, self.attention, self.correlation, self.compile, self.heap)
 
     @property
     def effective(self) -> dict[str, Json]:
@@ -170,8 +192,8 @@ def make_plan(
             facts,
             wished.use_torch_compile,
             dtype=precision.candidate.build(facts).dtype,
-            network_compiles=traits.compiles,
         ),
+        heap=choose_heap(facts),
         required=tuple(require),
     )
     if unmet := [refusal for name in require if (refusal := _unmet(plan, name))]:

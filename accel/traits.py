@@ -13,8 +13,8 @@ class Traits:
     """Of one network.
 
     attends: has multi-head attention of at most 64 channels a head. correlates: has a window
-    correlation. formats: of fp32, fp16, bf16 that it runs in. compiles: hands parts of itself to a
-    compiler. compiled: dotted names of such parts, where they are wrapped in place.
+    correlation. formats: of fp32, fp16, bf16 that it runs in. compiled: dotted names of the parts
+    that a compiler wraps in place; a network without any hands functions to it itself.
     cpu_weight_bytes: by precision, where a CPU holds other weights than workload says, and
     cpu_loading_bytes: the peak while it makes them, where that counts.
     """
@@ -23,7 +23,6 @@ class Traits:
     attends: bool
     correlates: bool
     formats: tuple[str, ...]
-    compiles: bool = True
     compiled: tuple[str, ...] = ()
     cpu_weight_bytes: Mapping[str, int] = field(default_factory=dict)
     cpu_loading_bytes: int = 0
@@ -84,7 +83,7 @@ STARTER = Traits(
     attends=False,
     correlates=False,
     formats=("fp32", "bf16"),
-    compiles=False,
+    compiled=("encoder", "decoder"),
 )
 _ALL = {traits.workload.effect: traits for traits in (COLORMNET, DEEP_EXEMPLAR, STARTER)}
 

@@ -150,6 +150,7 @@ def _measured(home: Path, facts: Facts, named: dict[str, Any]) -> dict[str, Any]
     effect = registry.find(named["effect"])
     values = effect.describe_in_context("filter").effective({})
     clip = synthetic_clip(memory.height, memory.width, 2)
+    plan.keep_heap()
     gc.collect()
     held = device.reset_peak(facts)
     with torch.inference_mode():

@@ -263,6 +263,7 @@ class _Run:
 
 def _run(plan: Plan, build: Build, clip: Clip, clock: Callable[[], float]) -> _Run:
     facts, (height, width) = plan.facts, clip.size
+    plan.keep_heap()
     gc.collect()
     held = device.reset_peak(facts) if _has_peak(facts) else 0
     compiler = plan.build_compiler()

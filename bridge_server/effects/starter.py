@@ -49,6 +49,8 @@ def _load(request: LoadRequest) -> Loaded:
 
     plan = request.plan
     built = load_starter(WEIGHTS, device=plan.facts.device, precision=plan.build_precision().name)
+    if request.compiler is not None:
+        request.compiler.install(built, plan.traits.compiled)
     made_by = {
         "network": "Starter",
         "weights": WEIGHTS.name,
@@ -58,7 +60,7 @@ def _load(request: LoadRequest) -> Loaded:
         "attribution": "ChromaBridge; pictures it learnt from are listed in its NOTICE",
     }
     flow = [f"temporal_blend: off ({reason})" for reason in why_no_flow()]
-    return Loaded(built, made_by, (*plan.lines(), *flow))
+    return Loaded(built, made_by, (*plan.lines(), *flow), request.compiler)
 
 
 def _propagator(loaded: Loaded, values: Mapping[str, Value], memory: Any) -> Any:
@@ -73,7 +75,7 @@ def _propagator(loaded: Loaded, values: Mapping[str, Value], memory: Any) -> Any
 EFFECT = Effect(
     id="starter",
     label="Starter (built in)",
-    version=(1, 1),
+    version=(1, 2),
     hint="Our own small network: right colors in seconds, on any machine, from its exemplars "
     "alone.",
     params=(
@@ -81,6 +83,7 @@ EFFECT = Effect(
         TEMPORAL_BLEND,
         SELF_ENSEMBLE,
         performance.precision(("fp32", "bf16")),
+        performance.USE_TORCH_COMPILE,
         performance.REQUIRE,
     ),
     groups=performance.GROUPS_WITH_PERFORMANCE,

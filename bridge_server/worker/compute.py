@@ -268,6 +268,8 @@ class Compute:
             if error is not None:
                 raise error
             started = time.perf_counter()
+            if plan is not None:
+                plan.keep_heap()
             compiler = plan.build_compiler() if plan is not None else None
             wanted = LoadRequest(plan, self._home, parameters, compiler)
             self._loaded[key] = effect.load(wanted)
@@ -415,6 +417,8 @@ class Compute:
         job = self._jobs.pop(session, None)
         if job is not None:
             job.instance.end_sequence_render()
+        if not self._jobs and self._planner.known is not None:
+            release(self._planner.known)
 
 
 def _effective(

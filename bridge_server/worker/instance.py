@@ -164,7 +164,9 @@ class Instance:
     def _begin(self, luma: Tensor, index: int) -> Propagator:
         """The session's propagator, with its exemplars or the restored state in it."""
         if self.memory is None and self._plan is not None and self._working is not None:
-            self.memory = self._plan.memory_for(*self._working, exemplars=len(self._stills))
+            self.memory = self._plan.memory_for(
+                *self._working, free_bytes=self._plan.free_now(), exemplars=len(self._stills)
+            )
         memory = self.memory
         if memory is not None:
             self.degraded += tuple(f"{step.name}: {step.reason}" for step in memory.steps)
