@@ -49,6 +49,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from accel.device import probe
+from accel.heap import choose_heap
 from models.propagator import Exemplar, Propagator
 
 HERE = Path(__file__).resolve().parent
@@ -63,7 +65,9 @@ def main() -> None:
     case = load_case(arguments.case)
     names = arguments.setting or list(case.settings())
     sizes = arguments.size or list(getattr(case, "SIZES", DEFAULT_SIZES))
-    facts = machine_facts(device)
+    heap = choose_heap(found := probe(arguments.device))
+    heap.candidate.build(found)()  # as a worker does
+    facts = machine_facts(device) | {"heap": heap.name}
     print(f"{arguments.case} on {facts['device']}, torch {facts['torch']}, "
           f"{facts['threads']} threads, {arguments.frames} frames")  # fmt: skip
     rows: list[dict[str, Any]] = []
