@@ -125,8 +125,7 @@ def release(facts: Facts) -> None:
         torch.cuda.empty_cache()
     elif facts.kind == "mps":
         torch.mps.empty_cache()
-    else:
-        give_back()
+    give_back()
 
 
 def wait(facts: Facts) -> None:

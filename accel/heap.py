@@ -1,14 +1,16 @@
-"""Keeps freed memory in a process that computes on a CPU, where fresh pages cost time.
+"""Keeps freed memory in a process, where getting the same pages anew would cost time.
 
-glibc hands a large block back to the system as soon as it is freed. A network frees and asks for
-the same large blocks all the time, and the system then clears and maps every page of each again.
-Values do not change; what a process holds stays near its peak until give_back().
+glibc hands a large block back to the system as soon as it is freed. Frames and, on a CPU, a
+network's layers free and ask for the same large blocks all the time, and the system then clears and
+maps every page of each again. Values do not change; what a process holds stays near its peak until
+give_back().
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,8 +19,10 @@ from accel.choice import Candidate, Choice, choose
 if TYPE_CHECKING:  # a process that only decodes and encodes needs no torch for this
     from accel.device import Facts
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4  # mallopt's parameters, malloc.h
-NEVER = -1
+log = logging.getLogger(__name__)
+
+# mallopt's parameters, malloc.h: never trim, no block of its own mapping, one arena for all threads
+SETTINGS = ((-1, -1), (-4, 0), (-8, 1))
 
 
 def choose_heap(facts: Facts) -> Choice[Facts, Callable[[], None]]:
@@ -26,10 +30,19 @@ def choose_heap(facts: Facts) -> Choice[Facts, Callable[[], None]]:
     return choose("heap", [KEPT, SYSTEM], facts)
 
 
+def apply(facts: Facts) -> None:
+    """Set this process's heap as chosen, before a network is loaded; a refusal is logged."""
+    choice = choose_heap(facts)
+    try:
+        choice.candidate.build(facts)()
+    except (OSError, AttributeError) as error:
+        log.warning("heap: system (%s: %s)", choice.name, error)
+
+
 def keep() -> None:
     """Let freed memory stay here. Raises OSError where glibc refuses, AttributeError elsewhere."""
     libc = ctypes.CDLL(None)
-    for parameter, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER)):
+    for parameter, value in SETTINGS:
         if not libc.mallopt(parameter, value):
             raise OSError(f"mallopt {parameter}: expected {value} to be taken, it was refused")
 
@@ -41,8 +54,6 @@ def give_back() -> None:
 
 
 def _why_not(facts: Facts) -> tuple[str, ...]:
-    if facts.kind != "cpu":
-        return (f"this device is {facts.kind}, which has its own",)
     if facts.allocator != "glibc":
         return (f"this process allocates with {facts.allocator or 'another library'}, not glibc",)
     return ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
@@ -17,8 +16,6 @@ from accel.memory import RESERVE, WORKSPACES, MemoryPlan, fit
 from accel.precision import Precision, choose_precision, from_use_fp16
 from accel.presets import MEMORY_MODES, MODE_NAMES, Tier, tier
 from accel.traits import Traits, traits_of
-
-log = logging.getLogger(__name__)
 
 AnyChoice = (
     Choice[Facts, Precision]
@@ -76,13 +73,6 @@ class Plan:
     def build_compiler(self) -> Compiler | None:
         """A compiler of its own for each network that is built; None runs eagerly."""
         return self.compile.candidate.build(self.facts)
-
-    def keep_heap(self) -> None:
-        """Set this process's heap as chosen, before a network is loaded; a refusal is logged."""
-        try:
-            self.heap.candidate.build(self.facts)()
-        except (OSError, AttributeError) as error:
-            log.warning("heap: system (%s: %s)", self.heap.name, error)
 
     def free_now(self) -> int:
         """Device bytes that a shot may take, its network being loaded: weights count as free here,

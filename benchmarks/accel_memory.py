@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from accel import device
+from accel import device, heap
 from accel.device import Facts, probe
 from accel.memory import MIB, MemoryPlan
 from accel.plan import Switches, make_plan
@@ -150,7 +150,7 @@ def _measured(home: Path, facts: Facts, named: dict[str, Any]) -> dict[str, Any]
     effect = registry.find(named["effect"])
     values = effect.describe_in_context("filter").effective({})
     clip = synthetic_clip(memory.height, memory.width, 2)
-    plan.keep_heap()
+    heap.apply(facts)
     gc.collect()
     held = device.reset_peak(facts)
     with torch.inference_mode():

@@ -49,8 +49,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from accel import heap
 from accel.device import probe
-from accel.heap import choose_heap
 from models.propagator import Exemplar, Propagator
 
 HERE = Path(__file__).resolve().parent
@@ -65,9 +65,8 @@ def main() -> None:
     case = load_case(arguments.case)
     names = arguments.setting or list(case.settings())
     sizes = arguments.size or list(getattr(case, "SIZES", DEFAULT_SIZES))
-    heap = choose_heap(found := probe(arguments.device))
-    heap.candidate.build(found)()  # as a worker does
-    facts = machine_facts(device) | {"heap": heap.name}
+    heap.apply(probe(arguments.device))  # as a worker does
+    facts = machine_facts(device)
     print(f"{arguments.case} on {facts['device']}, torch {facts['torch']}, "
           f"{facts['threads']} threads, {arguments.frames} frames")  # fmt: skip
     rows: list[dict[str, Any]] = []

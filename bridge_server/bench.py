@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from accel import device
+from accel import device, heap
 from accel.compiling import Compiler
 from accel.device import Facts
 from accel.memory import MemoryPlan
@@ -263,7 +263,7 @@ class _Run:
 
 def _run(plan: Plan, build: Build, clip: Clip, clock: Callable[[], float]) -> _Run:
     facts, (height, width) = plan.facts, clip.size
-    plan.keep_heap()
+    heap.apply(facts)
     gc.collect()
     held = device.reset_peak(facts) if _has_peak(facts) else 0
     compiler = plan.build_compiler()

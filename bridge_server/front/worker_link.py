@@ -256,14 +256,9 @@ class WorkerLink:
 
 
 def _environment() -> dict[str, str]:
-    """The heap keeps large blocks, so that frames do not fault in fresh pages every time.
-
-    Threads that wait for each other sleep: spinning ones cost many times the work where cores are
-    shared with a host.
+    """Threads that wait for each other sleep: spinning ones cost many times the work where cores
+    are shared with a host.
     """
     environment = dict(os.environ)
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    environment.setdefault("MALLOC_MMAP_MAX_", "0")
-    environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**34))
-    environment.setdefault("MALLOC_ARENA_MAX", "1")
     return environment

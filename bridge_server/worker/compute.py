@@ -268,8 +268,6 @@ class Compute:
             if error is not None:
                 raise error
             started = time.perf_counter()
-            if plan is not None:
-                plan.keep_heap()
             compiler = plan.build_compiler() if plan is not None else None
             wanted = LoadRequest(plan, self._home, parameters, compiler)
             self._loaded[key] = effect.load(wanted)

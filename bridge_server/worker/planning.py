@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from accel import heap
 from accel.choice import RequirementUnmet
 from accel.device import Facts, probe
 from accel.plan import Plan, Switches, make_plan
@@ -42,6 +43,7 @@ class Planner:
                 self._facts = probe(self._device)
             except ValueError as error:
                 raise BridgeError("bad_param", str(error)) from None
+            heap.apply(self._facts)
         return self._facts
 
     @property

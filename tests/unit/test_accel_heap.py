@@ -1,4 +1,4 @@
-"""Freed memory stays in a process that computes on a CPU, and goes back when asked for."""
+"""Freed memory stays in a worker's process, and goes back when asked for."""
 
 from __future__ import annotations
 
@@ -41,12 +41,8 @@ print(json.dumps({"faults": faults, "held": held, "left": resident()}))
 """
 
 
-def test_a_cpu_with_glibc_keeps_its_heap_and_others_say_why_not() -> None:
+def test_glibcs_heap_is_kept_and_others_say_why_not() -> None:
     assert str(heap.choose_heap(GLIBC)) == "heap: kept"
-    card = replace(GLIBC, kind="cuda")
-    assert str(heap.choose_heap(card)) == (
-        "heap: system (kept: this device is cuda, which has its own)"
-    )
     other = replace(GLIBC, allocator="libjemalloc.so.2")
     assert "allocates with libjemalloc.so.2, not glibc" in str(heap.choose_heap(other))
 
@@ -65,8 +61,8 @@ def test_a_refusal_is_logged_and_the_system_serves(
 
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: Refusing())
     with caplog.at_level(logging.WARNING):
-        make_plan(GLIBC, "starter").keep_heap()
-    assert "heap: system (kept: mallopt -4: expected 0 to be taken" in caplog.text
+        heap.apply(GLIBC)
+    assert "heap: system (kept: mallopt -1: expected -1 to be taken" in caplog.text
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap is glibc's")
