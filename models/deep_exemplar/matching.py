@@ -9,6 +9,7 @@ softmax does with an exact tie. Final scores are always float32.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,9 @@ from torch import Tensor
 _MOST_ROWS = 512  # more rows a block do not run faster
 _GROUP = 64  # columns that a CPU looks through at once; it reads slower than it takes maxima
 _MOST_CANDIDATES = 32  # of a row, on average in a block, before scoring all in float32 is cheaper
+_MOST_TIES = 2  # of a row, on average, or of its groups: their places take memory
+_PAIRS = 1024  # vectors gathered and multiplied at once; more do not fit a processor's cache
+_PLACE_BYTES = 64  # of a candidate: row and column, twice while chosen from, cosines, comparisons
 _ROUNDING = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}  # half a last digit, relative
 
 
@@ -48,8 +52,13 @@ class Matcher(Protocol):
 
 def nearest(theta: Tensor, phi: Tensor, colors: Tensor, *, workspace_bytes: int) -> Match:
     """The reference: all scores in float32. See Matcher."""
+    found = _room_for(theta, colors)
     rows = _rows_that_fit(workspace_bytes, phi.shape[1] * (4 + 1), theta.shape[0])
-    return _join([_best_of(torch.mm(part, phi), colors) for part in torch.split(theta, rows)])
+    block = _Block(phi, rows)
+    for start, part in _blocks(theta, rows):
+        scores = torch.mm(part, phi, out=block.scores(part.shape[0]))
+        _put(found, start, _best_of(scores, block.marks(part.shape[0]), colors))
+    return found
 
 
 def shortlisted(
@@ -65,29 +74,39 @@ def shortlisted(
     The shortlist holds every column whose rounded score is within twice the greatest possible
     rounding error of the row's best, so the float32 winner is always on it: the match can differ
     from the reference's only where two float32 scores differ by their own last digits. Blocks with
-    long shortlists (flat pictures) are scored in float32 throughout.
+    long shortlists (flat pictures) are scored in float32 throughout, and so are all where phi in
+    dtype would take more than half of the workspace.
     """
     if dtype not in _ROUNDING:
         raise ValueError(f"expected dtype bfloat16 or float16, got {dtype}")
-    low, columns = phi.to(dtype), phi.T.contiguous()
-    spent = low.nbytes + columns.nbytes
-    per_row = phi.shape[1] * (4 + 1) + _MOST_CANDIDATES * phi.shape[0] * 12
+    if phi.numel() * dtype.itemsize > workspace_bytes // 2:
+        return nearest(theta, phi, colors, workspace_bytes=workspace_bytes)
+    found = _room_for(theta, colors)
+    low, columns = phi.to(dtype), phi.T
+    pairs = phi.new_empty(2, _PAIRS, phi.shape[0])
+    spent = low.nbytes + pairs.nbytes
+    if phi.nbytes <= workspace_bytes // 4:  # a larger copy would cost more rows than it saves time
+        columns = columns.contiguous()
+        spent += columns.nbytes
+    per_row = phi.shape[1] * (4 + 1) + _MOST_CANDIDATES * _PLACE_BYTES
     rows = _rows_that_fit(workspace_bytes - spent, per_row, theta.shape[0])
-    parts = []
-    for part in torch.split(theta, rows):
-        rough = torch.mm(part.to(dtype), low)
-        near = rough >= _threshold(rough)[:, None]
-        if int(near.sum()) > _MOST_CANDIDATES * part.shape[0]:  # before their places take memory
-            del rough, near
-            parts.append(_best_of(torch.mm(part, phi), colors))
+    block = _Block(phi, rows)
+    for start, part in _blocks(theta, rows):
+        count = part.shape[0]
+        rough = torch.mm(part.to(dtype), low, out=block.scores(count, dtype))
+        near = torch.ge(rough, _threshold(rough)[:, None], out=block.marks(count))
+        # Counted before their places take memory; a sum would widen every mark to eight bytes.
+        if int(torch.count_nonzero(near)) > _MOST_CANDIDATES * count:
+            scores = torch.mm(part, phi, out=block.scores(count))
+            _put(found, start, _best_of(scores, near, colors))
             continue
         row, column = near.nonzero(as_tuple=True)
-        scores = (part[row] * columns[column]).sum(1)
-        similarity = scores.new_full((part.shape[0],), -2.0)
-        similarity.scatter_reduce_(0, row, scores, "amax")
-        best = scores == similarity[row]
-        parts.append(_averaged(similarity, row[best], column[best], colors))
-    return _join(parts)
+        cosines = _cosines(part, columns, row, column, pairs)
+        similarity = cosines.new_full((count,), -2.0)
+        similarity.scatter_reduce_(0, row, cosines, "amax")
+        best = cosines == similarity[row]
+        _put(found, start, _averaged(similarity, row[best], column[best], colors))
+    return found
 
 
 def soft(
@@ -98,13 +117,53 @@ def soft(
     For comparison with the training's temperature (0.01); the hard match is the official one.
     """
     rows = _rows_that_fit(workspace_bytes, phi.shape[1] * (4 + 4), theta.shape[0])
-    parts = []
-    for part in torch.split(theta, rows):
+    found = _room_for(theta, colors)
+    for start, part in _blocks(theta, rows):
         scores = torch.mm(part, phi)
         similarity, index = scores.max(1)
         weights = torch.softmax(scores.div_(temperature), 1)
-        parts.append(Match(similarity, weights @ colors, index))
-    return _join(parts)
+        _put(found, start, Match(similarity, weights @ colors, index))
+    return found
+
+
+class _Block:
+    """The memory that all blocks of a call share: what is freed and taken again leaves gaps."""
+
+    def __init__(self, phi: Tensor, rows: int) -> None:
+        self._columns = phi.shape[1]
+        self._scores = phi.new_empty(rows * self._columns)
+        self._marks = torch.empty(rows * self._columns, dtype=torch.bool, device=phi.device)
+
+    def scores(self, rows: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(rows, m), uninitialized; all dtypes are laid over the same bytes."""
+        used = self._scores.view(dtype)[: rows * self._columns]
+        return used.view(rows, self._columns)
+
+    def marks(self, rows: int) -> Tensor:
+        """(rows, m) bool, uninitialized."""
+        return self._marks[: rows * self._columns].view(rows, self._columns)
+
+
+def _blocks(theta: Tensor, rows: int) -> Iterator[tuple[int, Tensor]]:
+    for start in range(0, theta.shape[0], rows):
+        yield start, theta[start : start + rows]
+
+
+def _room_for(theta: Tensor, colors: Tensor) -> Match:
+    """The result of a call, taken first so that no block's share of it pins freed memory."""
+    rows = theta.shape[0]
+    return Match(
+        theta.new_empty(rows),
+        colors.new_empty(rows, colors.shape[1]),
+        torch.empty(rows, dtype=torch.int64, device=theta.device),
+    )
+
+
+def _put(found: Match, start: int, part: Match) -> None:
+    here = slice(start, start + part.index.shape[0])
+    found.similarity[here] = part.similarity
+    found.color[here] = part.color
+    found.index[here] = part.index
 
 
 def _rows_that_fit(workspace_bytes: int, bytes_per_row: int, rows: int) -> int:
@@ -123,20 +182,49 @@ def _threshold(rough: Tensor) -> Tensor:
     return (best - 2 * (3 * u + u * best.abs()) - u * best.abs()).to(rough.dtype)
 
 
-def _best_of(scores: Tensor, colors: Tensor) -> Match:
-    """scores: (r, m). The rows' maxima, with the colors of all columns that reach them."""
+def _cosines(part: Tensor, columns: Tensor, row: Tensor, column: Tensor, pairs: Tensor) -> Tensor:
+    """(p,) float32: dot products of part[row] and columns[column]. pairs: (2, some, K), space."""
+    cosines = part.new_empty(row.shape[0])
+    for start in range(0, row.shape[0], pairs.shape[1]):
+        here = slice(start, start + pairs.shape[1])
+        left, right = pairs[:, : row[here].shape[0]]
+        torch.index_select(part, 0, row[here], out=left)
+        if columns.is_contiguous():
+            torch.index_select(columns, 0, column[here], out=right)
+        else:  # one row of phi after the other
+            across = right.view(columns.shape[1], -1)
+            right = torch.index_select(columns.T, 1, column[here], out=across).T
+        torch.sum(left.mul_(right), 1, out=cosines[here])
+    return cosines
+
+
+def _best_of(scores: Tensor, marks: Tensor, colors: Tensor) -> Match:
+    """scores: (r, m). The rows' maxima, with the colors of all columns that reach them.
+
+    marks: (r, m) bool, space that may be written. Rows of a black picture tie everywhere; a block
+    with many ties is halved until their places take little beside the scores.
+    """
     rows, columns = scores.shape
     width = math.gcd(columns, _GROUP)
-    if width < _GROUP or scores.device.type != "cpu":
-        similarity = scores.amax(1)
-        row, column = (scores == similarity[:, None]).nonzero(as_tuple=True)
-        return _averaged(similarity, row, column, colors)
+    grouped = width == _GROUP and scores.device.type == "cpu"
     groups = scores.view(rows, columns // width, width)
-    best = groups.amax(2)  # (r, groups): only few groups are then read once more
+    best = groups.amax(2) if grouped else scores  # (r, groups): only few are then read once more
     similarity = best.amax(1)
-    in_row, group = (best == similarity[:, None]).nonzero(as_tuple=True)
-    found, offset = (groups[in_row, group] == similarity[in_row, None]).nonzero(as_tuple=True)
-    return _averaged(similarity, in_row[found], group[found] * width + offset, colors)
+    reached = torch.eq(best, similarity[:, None], out=marks[:, : best.shape[1]])
+    if rows > 1 and int(torch.count_nonzero(reached)) > _MOST_TIES * rows:
+        half = rows // 2
+        first = _best_of(scores[:half], marks[:half], colors)
+        second = _best_of(scores[half:], marks[half:], colors)
+        return Match(
+            torch.cat((first.similarity, second.similarity)),
+            torch.cat((first.color, second.color)),
+            torch.cat((first.index, second.index)),
+        )
+    row, column = reached.nonzero(as_tuple=True)
+    if grouped:
+        found, offset = (groups[row, column] == similarity[row, None]).nonzero(as_tuple=True)
+        row, column = row[found], column[found] * width + offset
+    return _averaged(similarity, row, column, colors)
 
 
 def _averaged(similarity: Tensor, row: Tensor, column: Tensor, colors: Tensor) -> Match:
@@ -148,13 +236,3 @@ def _averaged(similarity: Tensor, row: Tensor, column: Tensor, colors: Tensor) -
     total = colors.new_zeros(rows, colors.shape[1]).index_add_(0, row, colors[column])
     first = torch.zeros_like(count).scatter_reduce_(0, row, column, "amin", include_self=False)
     return Match(similarity, total / count[:, None], first)
-
-
-def _join(parts: list[Match]) -> Match:
-    if len(parts) == 1:
-        return parts[0]
-    return Match(
-        torch.cat([part.similarity for part in parts]),
-        torch.cat([part.color for part in parts]),
-        torch.cat([part.index for part in parts]),
-    )

@@ -1,14 +1,19 @@
-"""Blocked matching and the smoother against dense formulas."""
+"""Blocked matching and the smoother against dense formulas, and the memory of matching."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate
 
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import solveh_banded
 from torch import Tensor
+from torch._C._profiler import _EventType
+from torch.profiler import ProfilerActivity, profile
 
-from models.deep_exemplar.matching import Match, nearest, shortlisted, soft
+from models.deep_exemplar.matching import Match, Matcher, nearest, shortlisted, soft
 from models.deep_exemplar.smoother import smoothed, solve_tridiagonal
 
 MIB = 2**20
@@ -76,19 +81,65 @@ def test_bfloat16_alone_would_not_agree() -> None:
     assert (rounded != (theta @ phi).argmax(1)).float().mean() > 0.02
 
 
-def test_matching_stays_within_its_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    theta, phi, colors = unit_vectors(3000, 4000)
-    seen: list[int] = []
-    product = torch.mm
+def allocations(call: Callable[[], object]) -> list[int]:
+    """Sizes in the order in which torch took (positive) and gave back (negative) memory."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        kept = call()
+    del kept  # only now, so that the result counts as live to the end
+    results = profiler.profiler.kineto_results
+    waiting, found = list(results.experimental_event_tree()), []
+    while waiting:
+        event = waiting.pop()
+        waiting.extend(event.children)
+        if event.typed[0] == _EventType.Allocation:
+            found.append((event.start_time_ns, event.id, event.typed[1].alloc_size))
+    return [size for _, _, size in sorted(found)]
 
-    def mm(a: Tensor, b: Tensor) -> Tensor:
-        seen.append(a.shape[0] * b.shape[1] * 4)
-        return product(a, b)
 
-    monkeypatch.setattr(torch, "mm", mm)
-    nearest(theta, phi, colors, workspace_bytes=MIB)
-    assert max(seen) <= MIB
-    assert sum(seen) == 3000 * 4000 * 4
+def ordinary() -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    theta = torch.nn.functional.normalize(torch.randn(800, 64, generator=generator), dim=1)
+    phi = torch.nn.functional.normalize(torch.randn(64, 16_000, generator=generator), dim=0)
+    return theta, phi, torch.randn(16_000, 2, generator=generator)
+
+
+def flat() -> tuple[Tensor, Tensor, Tensor]:
+    """A picture with a black part, where every column ties with every other."""
+    theta, phi, colors = ordinary()
+    theta[100:400] = 0
+    return theta, phi, colors
+
+
+@pytest.mark.parametrize(
+    ("problem", "workspace"),
+    [
+        (ordinary, 3 * MIB),  # too little for a copy of phi
+        (ordinary, 8 * MIB),  # one in bfloat16
+        (ordinary, 24 * MIB),  # and one transposed
+        (flat, 8 * MIB),
+        (flat, 24 * MIB),
+    ],
+)
+@pytest.mark.parametrize("matcher", [nearest, shortlisted])
+def test_matching_stays_within_its_workspace(
+    matcher: Matcher, problem: Callable[[], tuple[Tensor, Tensor, Tensor]], workspace: int
+) -> None:
+    theta, phi, colors = problem()
+    result = theta.shape[0] * (4 + 2 * 4 + 8)
+    sizes = allocations(lambda: matcher(theta, phi, colors, workspace_bytes=workspace))
+    peak = max(accumulate(sizes)) - result
+    assert workspace / 2 < peak < 1.1 * workspace
+
+
+@pytest.mark.parametrize("matcher", [nearest, shortlisted])
+def test_more_blocks_take_no_more_large_pieces_of_memory(matcher: Matcher) -> None:
+    theta, phi, colors = ordinary()
+
+    def large(rows: int) -> int:
+        sizes = allocations(lambda: matcher(theta[:rows], phi, colors, workspace_bytes=8 * MIB))
+        return sum(size >= MIB // 4 for size in sizes)
+
+    assert large(800) == large(200) > 0
 
 
 def test_soft_matching_in_blocks_equals_a_dense_softmax() -> None:
