@@ -129,14 +129,17 @@ def run_job(server: Server, job: Any, *, report: bool = False) -> int:
         def progress(done: Done) -> None:
             speed = bar.tasks[0].speed
             bar.update(
-                task, completed=done.done, total=done.total, rate=f"{speed:.1f}" if speed else "-"
+                task,
+                description=job.effect,
+                completed=done.done,
+                total=done.total,
+                rate=f"{speed:.1f}" if speed else "-",
             )
 
         def event(name: str, data: Mapping[str, Any]) -> None:
-            if name == "loading":
-                bar.update(task, description=f"loading {data.get('effect', '')}")
-            else:
-                bar.update(task, description=job.effect)
+            said = {"loading": "loading", "compiling": "compiling, minutes the first time,"}
+            if name in said:
+                bar.update(task, description=f"{said[name]} {job.effect}")
 
         runner = Runner(job, server, on_progress=progress, on_event=event)
         previous = signal.getsignal(signal.SIGINT)

@@ -14,6 +14,8 @@ from host_plugins.client import connect
 from host_plugins.launch import ConnectionInfo, connection_file
 from host_plugins.link import CTL
 
+STOP_TIMEOUT_S = 40.0  # the server ends what runs for at most 30
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -91,12 +93,15 @@ def _show_status(told: Any) -> None:
 
 
 def stop() -> None:
-    """Ask the running server to finish what runs and to end."""
+    """Ask the running server to finish what runs and to end, and wait until it has."""
 
     def work() -> int:
+        from bridge_server.front.serve import wait_until_gone
+
         with connect(start=False, name="chromabridge stop") as server:
             server.stop()
-        say("the server stops")
+        gone = wait_until_gone(connection_file(), STOP_TIMEOUT_S)
+        say("the server has stopped" if gone else "the server stops when what runs is done")
         return EXIT_OK
 
     run_guarded(work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,19 @@ class only_one:
 
     def __exit__(self, *_: object) -> None:
         self._handle.close()
+
+
+def wait_until_gone(file: Path, timeout_s: float) -> bool:
+    """Whether this user's server has ended, and another can start, within so many seconds."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            with only_one(file):
+                return True
+        except BridgeError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
 
 
 def _lock(handle: Any) -> None:

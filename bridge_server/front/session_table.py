@@ -326,7 +326,9 @@ class SessionTable:
                 continue
             if record.opening is None:
                 record.rewind(record.first_missing, record.epoch + 1)
-                self._tell(record, m.Event("worker_lost", {"tries": record.losses}, record.id))
+                text = "the worker was lost and starts again; frames are sent once more"
+                data = {"tries": record.losses, "text": text}
+                self._tell(record, m.Event("worker_lost", data, record.id))
 
     def reopen_lost(self) -> None:
         for record in self._sessions.values():

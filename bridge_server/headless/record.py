@@ -23,10 +23,10 @@ FORMAT = 1
 class Record:
     """Filled while the job runs; `save` writes it whole or not at all.
 
-    times_s: seconds by stage: load (until the network was ready), decode (plate to luma), queue
-    (on the way and waiting), prepare and enlarge (working size and back), network, join, encode;
-    stages overlap, so that they add up to more than wall. ran: what turned out otherwise than
-    effective had it when the session began. peak_bytes: the most that the worker's device had in
+    times_s: seconds by stage: load (until the network was ready), warm_up (compiling), decode
+    (plate to luma), queue (on the way and waiting), prepare and enlarge (working size and back),
+    network, join, encode; stages overlap, so that they add up to more than wall. ran: what turned
+    out otherwise than effective had it when the session began. peak_bytes: the most that the worker's device had in
     use since the worker began, None where it cannot tell. journal: the file from which an
     unfinished movie can go on, empty when there is none.
     """
@@ -67,7 +67,7 @@ class Record:
     @property
     def performance(self) -> PerformanceReport:
         """The run in the fields that users of the research nodes know."""
-        wall, load = self.times_s.get("wall", 0.0), self.times_s.get("load", 0.0)
+        wall, load, warm_up = (self.times_s.get(name, 0.0) for name in ("wall", "load", "warm_up"))
         said = {**self.effective, **self.ran}
         effective = {name: said[name] for name in SWITCHES if name in said}
         return PerformanceReport(
@@ -76,8 +76,9 @@ class Record:
             height=self.full_size[0],
             width=self.full_size[1],
             working_size=self.working_size,
-            total_s=max(0.0, wall - load),
+            total_s=max(0.0, wall - load - warm_up),
             load_s=load,
+            warm_up_s=warm_up,
             asked={name: self.asked.get(name, "default") for name in effective},
             effective=effective,
             reasons=tuple(self.notes),

@@ -7,7 +7,6 @@ writes.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +58,8 @@ from host_plugins.client import (
     Session,
     plane,
 )
+
+WARNINGS = ("compiled", "step_down", "snapshot_failed", "worker_lost")  # events to be told of
 
 
 @dataclass(frozen=True)
@@ -293,8 +294,10 @@ class Runner:
     def _event(self, name: str, data: Mapping[str, Any]) -> None:
         if name == "effective":
             self.record.ran.update(data)
-        elif name not in ("loading", "cancelled"):
-            self.record.warn(f"{name}: {json.dumps(dict(data), default=str)}")
+        elif name == "compiled" and data["code"] == "compiled":
+            self.record.notes.append(str(data["text"]))
+        elif name in WARNINGS:
+            self.record.warn(str(data["text"]))
         self._on_event(name, data)
 
     def _exemplar(self, index: int | None, path: Path) -> ExemplarPicture:
@@ -329,6 +332,8 @@ class Runner:
     def _note_result(self, result: ColoredFrame) -> None:
         for stage in ("prepare", "network", "enlarge", "queue"):
             self.record.add_time(stage, float(result.times_us.get(stage, 0)) / 1e6)
+        if "warm_up" in result.times_us:
+            self.record.add_time("warm_up", float(result.times_us["warm_up"]) / 1e6)
         for text in result.degraded:
             self.record.warn(text)
 

@@ -181,7 +181,8 @@ class Compute:
         job.late.clear()
         job.instance.begin_sequence_render([job.stills[digest] for digest in job.refs], state)
         step = lower.steps[-1]
-        told = {"step": step.name, "changes_picture": step.changes_picture}
+        text = f"the device was full: {step.name} from here on"
+        told = {"step": step.name, "changes_picture": step.changes_picture, "text": text}
         self._outbox.put(CTL, m.Event("step_down", told, job.session))
         self._outbox.put(CTL, m.Rewind(job.session, job.next_q, 0, job.epoch, (0, 0)))
 
@@ -262,7 +263,8 @@ class Compute:
         key = f"{effect.id} {json.dumps(wish, sort_keys=True)}"
         if key not in self._loaded:
             self._doing = f"loading {effect.id}"
-            told = m.Event("loading", {"effect": effect.id}, request.session, request.request)
+            data = {"effect": effect.id, "text": f"loading {effect.id}"}
+            told = m.Event("loading", data, request.session, request.request)
             self._outbox.put(CTL, told)
             error = effect.unavailable()
             if error is not None:
@@ -385,7 +387,8 @@ class Compute:
             job.saved = job.next_q
         except OSError as error:
             log.warning("no snapshot: %s", error)
-            self._outbox.put(CTL, m.Event("snapshot_failed", {"why": str(error)}, job.session))
+            data = {"text": f"no snapshot: {error}"}
+            self._outbox.put(CTL, m.Event("snapshot_failed", data, job.session))
         job.cadence.done(time.perf_counter() - started)
         return True
 

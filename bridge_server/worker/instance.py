@@ -86,6 +86,7 @@ class Instance:
         self._working: tuple[int, int] | None = None
         self._full: tuple[int, int] | None = None
         self._restored: State | None = None
+        self._warmed = 0.0  # seconds of compiling, until the first frame has told them
 
     def begin_sequence_render(self, stills: list[Still], state: State | None = None) -> None:
         """Start with these exemplars, or with a saved state instead.
@@ -124,11 +125,14 @@ class Instance:
         chroma = chroma[0] * self._effect.saturation(self._parameters)
         confidence = () if step.confidence is None else (step.confidence[0, 0],)
         done = time.perf_counter()
+        warmed, self._warmed = self._warmed, 0.0
         times = {
-            "prepare": int((prepared - started) * 1e6),
+            "prepare": int((prepared - started - warmed) * 1e6),
             "network": int((stepped - prepared) * 1e6),
             "enlarge": int((done - stepped) * 1e6),
         }
+        if warmed:
+            times["warm_up"] = int(warmed * 1e6)
         return Rendered((chroma, *confidence), times)
 
     def put_exemplar(self, still: Still) -> None:
@@ -190,15 +194,19 @@ class Instance:
 
     def _warm_up(self, memory: Any, exemplars: list[Exemplar], luma: Tensor, index: int) -> None:
         """Compile at the session's own shapes, on a propagator that is thrown away."""
-        self._tell("compiling", {"effect": self._effect.id})
+        text = f"compiling {self._effect.id} for this size; the first time takes minutes"
+        self._tell("compiling", {"effect": self._effect.id, "text": text})
+        began = time.perf_counter()
         spare = self._make(memory)
         with self._loaded.compiler.warming(self._compiled):
             spare.begin(exemplars)
             spare.step(luma, index=index)
             spare.step(luma, index=index + 1)
+        self._warmed = time.perf_counter() - began
 
     def _compiled(self, outcome: Any) -> None:
-        self._tell("compiled", {"code": outcome.code, "what": str(outcome)[:200]})
+        text = str(outcome)[:200]
+        self._tell("compiled", {"code": outcome.code, "text": text})
         if outcome.code != "compiled":
             self.degraded += (f"{outcome.code}: {outcome}"[:500],)
 

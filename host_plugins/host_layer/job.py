@@ -356,8 +356,8 @@ class Job:
     # --- telling ---
 
     def _hear(self, name: str, data: Mapping[str, Any]) -> None:
-        said = data.get("text") or data.get("message") or name
-        self._show(note=str(said))
+        if "text" in data:
+            self._show(note=str(data["text"]))
 
     def _show(self, **news: Any) -> None:
         self._set(**news)

@@ -73,7 +73,8 @@ class Starter(nn.Module):
 
     def encode(self, luma: Tensor) -> Features:
         """luma: (B, 1, H, W), CIE L in [0, 100]."""
-        features: Features = self.encoder(luma)
+        plain = luma.flatten().view(luma.shape)  # a plane cut out of Lab would be compiled anew
+        features: Features = self.encoder(plain)
         return features
 
     def memorize(self, features: Features, luma: Tensor, chroma: Tensor) -> Memory:

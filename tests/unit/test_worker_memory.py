@@ -142,5 +142,5 @@ def test_a_full_disk_costs_the_snapshot_and_not_the_job(tmp_path, monkeypatch):
     assert sum(isinstance(message, m.Result) for message in said) == 5
     failed = [x for x in said if isinstance(x, m.Event) and x.name == "snapshot_failed"]
     assert failed
-    assert "No space left" in failed[0].data["why"]
+    assert "No space left" in failed[0].data["text"]
     assert not list((tmp_path / "snapshots").iterdir())
