@@ -26,9 +26,9 @@ class Record:
     times_s: seconds by stage: load (until the network was ready), warm_up (compiling), decode
     (plate to luma), queue (on the way and waiting), prepare and enlarge (working size and back),
     network, join, encode; stages overlap, so that they add up to more than wall. ran: what turned
-    out otherwise than effective had it when the session began. peak_bytes: the most that the worker's device had in
-    use since the worker began, None where it cannot tell. journal: the file from which an
-    unfinished movie can go on, empty when there is none.
+    out otherwise than effective had it when the session began. peak_bytes: the most that the
+    worker's device had in use since the worker began, None where it cannot tell. journal: the file
+    from which an unfinished movie can go on, empty when there is none.
     """
 
     plate: str
