@@ -1,6 +1,7 @@
 """Would a batch of queued frames be encoded faster than frames one by one, and in the same bits?
 
-    python benchmarks/look_ahead.py --precision bf16 --size 432x768 --batch 2 --cpu-time
+    python benchmarks/filled_home.py HOME
+    python benchmarks/look_ahead.py HOME --precision bf16 --size 432x768 --batch 2 --cpu-time
 
 For ColorMNet's stateless encoder, on filled weights; Deep Exemplar's takes one frame at a time.
 One by one and batch take turns within each round; the gain is the median of the rounds.
@@ -19,13 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accel_networks import colormnet_encoder
 from torch import Tensor
 
 from accel import device
 from accel.compiling import distance
 from accel.device import Facts, probe
+from accel.plan import Switches, make_plan
 from bridge_server.bench import synthetic_clip
+from bridge_server.effects import registry
+from bridge_server.effects.effect import LoadRequest
+from models.colormnet.config import MULTIPLE
+from models.geometry import Padding
 
 RESULTS = Path(__file__).resolve().parent / "results" / "look_ahead.json"
 ROUNDS = 3
@@ -37,7 +42,7 @@ def main() -> None:
     facts = probe(arguments.device)
     clock = time.process_time if arguments.cpu_time else time.perf_counter
     rows: list[dict[str, Any]] = []
-    encode = colormnet_encoder(arguments.precision, facts)
+    encode = _encoder(arguments.home, arguments.precision, facts)
     for size in arguments.size:
         height, width = map(int, size.split("x"))
         for row in _rows(encode, height, width, arguments.batch, facts, clock):
@@ -52,6 +57,22 @@ def main() -> None:
         "rows": [row for row in kept if _name(row) not in ours] + rows,
     }
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _encoder(home: Path, precision: str, facts: Facts) -> Callable[[Tensor], list[Tensor]]:
+    """What a frame alone decides: lumas (B, 1, H, W), CIE L, to the tensors that a step needs."""
+    plan = make_plan(facts, "colormnet", Switches(precision=precision, use_torch_compile="off"))
+    effect = registry.find("colormnet")
+    values = effect.describe_in_context("filter").effective({})
+    network = effect.load(LoadRequest(plan, home, values)).networks
+
+    def encode(lumas: Tensor) -> list[Tensor]:
+        height, width = lumas.shape[-2:]
+        padded = Padding.to_multiple(height, width, MULTIPLE).pad((lumas - 50.0) / 50.0)
+        features, key = network.encode(padded)
+        return [*features, *key]
+
+    return encode
 
 
 def _rows(
@@ -103,6 +124,7 @@ def _name(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Frames one by one against a batch.")
+    parser.add_argument("home", type=Path, help="made by filled_home.py")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--batch", action="append", type=int, required=True)
     parser.add_argument("--size", action="append", metavar="HxW", required=True)
