@@ -58,7 +58,7 @@ DEEP_EXEMPLAR = Traits(
         "deep_exemplar",
         multiple=16,
         weight_bytes={"fp32": 238_975_540, "bf16": 304_580_280},  # ColorVidNet twice
-        pixel_bytes={"fp32": 2500.0, "bf16": 870.0},
+        pixel_bytes={"fp32": 2900.0, "bf16": 870.0},
         fixed_bytes=70 * MIB,
         exemplar_bytes=76.5,  # 256 features and 2 colors for 16 pixels, Lab a pixel
         has_half=True,
@@ -67,7 +67,7 @@ DEEP_EXEMPLAR = Traits(
     correlates=False,
     formats=("fp32", "bf16"),
     cpu_weight_bytes={"bf16": 870_000_000},  # Winograd's transforms of the float32 networks
-    cpu_loading_bytes=1100 * MIB,  # 979 to 1305 measured, mapped files among it
+    cpu_loading_bytes=1500 * MIB,  # 1481 to 1716 measured with the heap kept, mapped files among it
 )
 STARTER = Traits(
     Workload(

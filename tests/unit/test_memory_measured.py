@@ -1,14 +1,12 @@
 """The planner against measured peaks, those its coefficients were fitted to and others.
 
-Rows are benchmarks/results/accel_memory.json, by benchmarks/accel_memory.py. Where `loading` is
-null the network was made from tensors that were held before, so that loading is left out there.
+Rows are benchmarks/results/accel_memory.json, by benchmarks/accel_memory.py.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +29,7 @@ def predicted(row: dict[str, Any]) -> int:
     elif row["effect"] == "deep_exemplar":
         asked["use_half_resolution"] = row["mode"]
     plan = make_plan(CPU, row["effect"], Switches(**asked))
-    memory = plan.memory_for(row["height"], row["width"])
-    if row["loading"] is None:
-        loading = plan.traits.workload.loading_bytes
-        memory = replace(memory, workload=replace(memory.workload, loading_bytes=loading))
-    return memory.prediction.total
+    return plan.memory_for(row["height"], row["width"]).prediction.total
 
 
 @pytest.mark.parametrize(("effect", "precision"), PAIRS)
