@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from accel.choice import Candidate, Choice, choose
 
-if TYPE_CHECKING:  # a process that only decodes and encodes needs no torch for this
+if TYPE_CHECKING:  # that module gives memory back by this one
     from accel.device import Facts
 
 log = logging.getLogger(__name__)

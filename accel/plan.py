@@ -74,24 +74,31 @@ class Plan:
         """A compiler of its own for each network that is built; None runs eagerly."""
         return self.compile.candidate.build(self.facts)
 
-    def free_now(self) -> int:
-        """Device bytes that a shot may take, its network being loaded: weights count as free here,
-        because predictions count them as needed.
-        """
-        workload = self.traits.workload_on(self.facts.kind)
-        return device.free_bytes(self.facts) + workload.weight_bytes[self.precision.name]
-
     def memory_for(
-        self, height: int, width: int, *, free_bytes: int | None = None, exemplars: int = 1
+        self,
+        height: int,
+        width: int,
+        *,
+        free_bytes: int | None = None,
+        exemplars: int = 1,
+        loaded: bool = False,
     ) -> MemoryPlan:
-        """How a shot of this working size is held; free_bytes: now, if not as in the facts."""
-        asked = self.asked
+        """How a shot of this working size is held.
+
+        free_bytes: before the network is loaded, if not as in the facts. loaded: the network is in
+        memory: what is free is asked now, its weights, which the prediction counts, come on top,
+        and the peak of loading is over.
+        """
+        asked, workload = self.asked, self.traits.workload_on(self.facts.kind)
         free = self.facts.free_bytes if free_bytes is None else free_bytes
+        if loaded:
+            free = device.free_bytes(self.facts) + workload.weight_bytes[self.precision.name]
+            workload = replace(workload, loading_bytes=0)
         half = asked.use_half_resolution
         mode = self.tier.mode if asked.memory_mode == "auto" else MEMORY_MODES[asked.memory_mode]
         return fit(
             MemoryPlan(
-                workload=self.traits.workload_on(self.facts.kind),
+                workload=workload,
                 height=height,
                 width=width,
                 precision=self.precision.name,

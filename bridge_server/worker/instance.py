@@ -169,7 +169,7 @@ class Instance:
         """The session's propagator, with its exemplars or the restored state in it."""
         if self.memory is None and self._plan is not None and self._working is not None:
             self.memory = self._plan.memory_for(
-                *self._working, free_bytes=self._plan.free_now(), exemplars=len(self._stills)
+                *self._working, exemplars=len(self._stills), loaded=True
             )
         memory = self.memory
         if memory is not None:

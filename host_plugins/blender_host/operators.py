@@ -63,6 +63,7 @@ class _Button(bpy.types.Operator):  # type: ignore[misc]
         return {"FINISHED"}
 
     def press(self, context: Any) -> None:
+        """What the button does; every button has its own. Blender's classes take no ABC."""
         raise NotImplementedError
 
 
@@ -156,6 +157,7 @@ class _Runner(_Button):
         return run
 
     def make(self, scene: Any, strip: Any) -> Run:
+        """The run that this button begins; every runner has its own."""
         raise NotImplementedError
 
     def press(self, context: Any) -> None:

@@ -1,4 +1,4 @@
-"""The starter's compiled parts: traced whole, the same picture, and gone when switched off."""
+"""The starter's compiled parts: traced whole, the same picture, and eager where they fail."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import time
 import pytest
 import torch
 
+from accel import device
 from accel.choice import RequirementUnmet
 from accel.compiling import Compiler
 from accel.device import Facts, Package
@@ -72,6 +73,20 @@ def test_compilation_counts_only_once_something_was_compiled() -> None:
     with compiler.warming():
         compiler(torch.neg)(torch.ones(1))
     assert plan.effective_with(compiler)["use_torch_compile"] is True
+
+
+def test_a_loaded_network_is_planned_by_what_is_free_now_and_loading_no_longer_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = make_plan(CPU, "deep_exemplar", Switches(precision="bf16", use_half_resolution=True))
+    before = plan.memory_for(216, 384)
+    assert before.budget_bytes == round(CPU.free_bytes * 0.9)
+    assert before.prediction.total == before.prediction.loading
+    monkeypatch.setattr(device, "free_bytes", lambda facts: 600 * 2**20)
+    now = plan.memory_for(216, 384, loaded=True)
+    assert now.budget_bytes == round((600 * 2**20 + now.prediction.weights) * 0.9)
+    assert now.budget_bytes < before.prediction.loading  # which would have cost steps for nothing
+    assert (now.prediction.loading, now.steps, now.fits) == (0, (), True)
 
 
 def test_auto_follows_the_tier_of_the_card() -> None:

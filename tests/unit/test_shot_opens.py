@@ -1,4 +1,4 @@
-"""Compiling is told in words while it goes on, and its time is kept apart from the frames'."""
+"""A shot opens: compiling is told and timed apart from frames, memory is planned as it is then."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from accel import device
 from accel.compiling import Compiler
 from accel.device import Facts
 from accel.plan import Switches, make_plan
@@ -83,3 +84,12 @@ def test_only_what_went_wrong_is_a_warning(
     runner = Runner(job, server)
     runner._event(name, data)
     assert (runner.record.notes, runner.record.warnings) == (notes, warnings)
+
+
+def test_a_shot_is_planned_by_what_is_free_when_it_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "free_bytes", lambda facts: 500 * 2**20)
+    with torch.inference_mode():
+        shot = instance([])
+        shot.render(torch.rand(64, 96), index=0, cut=False, want_confidence=False)
+    assert shot.memory is not None
+    assert shot.memory.budget_bytes == round((500 * 2**20 + shot.memory.prediction.weights) * 0.9)
